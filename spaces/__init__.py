@@ -1,0 +1,1 @@
+"""Search spaces: what may be tried. Knows YAML, parameters and conditions; no torch, no Optuna."""

@@ -1,0 +1,1 @@
+"""LoRA Sweep: many LoRA trials, searched, pruned, recorded and compared."""

@@ -1,0 +1,3 @@
+"""The version that a study records beside its results."""
+
+__version__ = "0.1.0"
