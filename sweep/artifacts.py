@@ -1,0 +1,71 @@
+"""What optuna-dashboard shows of a trial beside its numbers: curve picture, log, settings, and a note."""
+
+import contextlib
+import threading
+from pathlib import Path
+
+import optuna
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna_dashboard import save_note
+
+from sweep.plots import curve_picture
+from sweep.trial_files import CONFIG, CURVE, LOG
+from trials.curve import LearningCurve
+
+FOLDER = "artifacts"
+
+
+class Artifacts:
+    """Hands a trial's files to the dashboard. Files go to `artifacts/` in the output folder."""
+
+    def __init__(self, output: Path) -> None:
+        (output / FOLDER).mkdir(parents=True, exist_ok=True)
+        self._store = FileSystemArtifactStore(str(output / FOLDER))
+        # matplotlib's font cache is not safe to fill from two threads at once.
+        self._drawing = threading.Lock()
+
+    def add(
+        self, trial: optuna.Trial, folder: Path, curve: LearningCurve, *, title: str, state: str, reason: str
+    ) -> None:
+        """Draws the curve, uploads the files and writes the note. To be called before the trial is told.
+
+        Args:
+            trial: The trial, still running for Optuna: a finished one takes no artifacts.
+            folder: Where its files are.
+            curve: Its reports.
+            title: Its settings in a line.
+            state: How it ended.
+            reason: Why, in words; empty when there is nothing to say.
+        """
+        picture = folder / CURVE
+        with self._drawing:
+            curve_picture(
+                picture,
+                curve.reports,
+                title=f"trial {trial.number}   {title}",
+                subtitle=state,
+                prune_reason=reason,
+            )
+        for file in (picture, folder / LOG, folder / CONFIG):
+            # A trial that failed before its first step has no log.
+            with contextlib.suppress(FileNotFoundError):
+                upload_artifact(artifact_store=self._store, file_path=str(file), study_or_trial=trial)
+        save_note(trial, _note(title, state, reason, curve))
+
+
+def artifact_store(output: Path) -> FileSystemArtifactStore:
+    """The store that a dashboard reads."""
+    (output / FOLDER).mkdir(parents=True, exist_ok=True)
+    return FileSystemArtifactStore(str(output / FOLDER))
+
+
+def _note(title: str, state: str, reason: str, curve: LearningCurve) -> str:
+    lines = [f"**{state}**: {reason}" if reason else f"**{state}**", "", title]
+    best = curve.best
+    if best is not None:
+        lines += [
+            "",
+            f"Best evaluation loss {best.eval_loss:.4f} nats per token, at evaluation {best.evaluation} of "
+            f"{best.total_evaluations} (step {best.step}).",
+        ]
+    return "\n".join(lines)

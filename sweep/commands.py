@@ -1,0 +1,178 @@
+"""What each command does, between the command line and the rooms."""
+
+import random
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from rich.console import Console
+
+from spaces.load import list_spaces, load_space
+from spaces.parameter import Choice, Parameter
+from sweep.artifacts import artifact_store
+from sweep.errors import SweepError
+from sweep.export import Winner, choose, export
+from sweep.options import DEFAULT_STORAGE, SweepOptions
+from sweep.results import Results
+from sweep.storage import open_storage, shown
+from sweep.study import IDENTITY, SOURCE, best_trial, finished_trials, load_study
+from sweep.summary import next_steps, summary
+from sweep.table import table
+from sweep.trial_files import study_folder
+
+# Trials in the table at a run's end; `sweep show` has them all.
+SHOWN_AT_END = 10
+INTERRUPTED = 130  # what shells call an exit after Ctrl-C
+
+
+def run_command(options: SweepOptions) -> int:
+    """Runs a sweep and says what came of it; the exit status."""
+    from sweep.sweeper import run_sweep
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    console = Console()
+    outcome = run_sweep(options, console)
+    if outcome.interrupted and outcome.finished < options.n_trials:
+        _say(console, [f"{outcome.saved} trials saved, {outcome.finished} finished. Go on with the same line."])
+        return INTERRUPTED
+    _say(console, ["", *_findings(outcome.study_name, options.storage, SHOWN_AT_END)])
+    _say(console, ["", *next_steps(outcome.study_name, options.storage, DEFAULT_STORAGE)])
+    return 0
+
+
+def show_command(study_name: str, storage: str) -> None:
+    """Prints a study's ranked table and findings."""
+    _say(Console(), _findings(study_name, storage, None))
+
+
+def list_command(storage: str) -> None:
+    """Prints the studies of a database."""
+    opened = open_storage(storage, create=False)
+    lines = []
+    for name in sorted(optuna.get_all_study_names(opened)):
+        study = load_study(opened, name)
+        identity = study.user_attrs.get(IDENTITY)
+        what = (
+            f"{identity['space']['name']}, {identity['model']['name']}, {identity['data']['name']}" if identity else "?"
+        )
+        leader = best_trial(study)
+        best = f"best {leader.value:.3f}" if leader else "no complete trial"
+        lines.append(f"{name}   {len(finished_trials(study))} finished, {best}   {what}")
+    _say(Console(), lines or [f"no study in {shown(storage)} yet"])
+
+
+def export_command(study_name: str, storage: str, number: int | None, to: Path | None, output: Path) -> None:
+    """Writes a trial for LLaMA-Factory and PEFT."""
+    opened = open_storage(storage, create=False)
+    study = load_study(opened, study_name)
+    rows = Results(opened.engine, study_name).trials()
+    winner = Winner(
+        study=study_name,
+        row=choose(study_name, rows, number),
+        identity=study.user_attrs[IDENTITY],
+        source=study.user_attrs[SOURCE],
+        ended=len(finished_trials(study)),
+    )
+    _say(Console(), export(winner, output, to or study_folder(Path("exports"), study_name)))
+
+
+def dashboard_command(storage: str, host: str, port: int, output: Path) -> None:
+    """Serves optuna-dashboard until it is stopped."""
+    from optuna_dashboard import run_server
+
+    opened = open_storage(storage, create=False)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            raise SweepError(
+                f"cannot listen on {host} port {port}: {getattr(error, 'strerror', None) or error}. "
+                "Another one: PORT=8081 (or --port)"
+            ) from error
+    console = Console()
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        _say(console, [f"warning: the dashboard has no login, and {host} can be reached from other machines"])
+    _say(console, [f"dashboard of {shown(storage)} on http://{host}:{port}   (Ctrl-C stops it)"])
+    try:
+        run_server(opened, host=host, port=port, artifact_store=artifact_store(output))
+    except KeyboardInterrupt:
+        sys.exit(0)
+
+
+def spaces_command() -> None:
+    """Prints the shipped spaces, a line each."""
+    found = list_spaces()
+    width = max(len(space.name) for space in found)
+    _say(
+        Console(),
+        [f"{space.name:<{width}}   {' '.join(space.description.split())}" for space in found],
+    )
+
+
+def space_command(name_or_file: str) -> None:
+    """Prints a resolved space."""
+    space = load_space(name_or_file)
+    settings, continuous = space.settings()
+    guide = f" (guide {space.guide})" if space.guide else ""
+    lines = [
+        f"{space.name}{guide}, stage {space.stage}: {' '.join(space.description.split())}",
+        "",
+        "searched",
+    ]
+    lines += [f"  {parameter.name:<22} {_range(parameter)}" for parameter in space.search]
+    for title, part in (
+        ("fixed", space.fixed),
+        ("derived", space.to_dict()["derived"]),
+        ("constraints", space.to_dict()["constraints"]),
+    ):
+        if part:
+            lines += [title, *(f"  {name:<22} {value}" for name, value in part.items())]
+    lines += ["starts with", *(f"  {_pairs(point)}" for point in space.start)] if space.start else []
+    counted = " × ".join([f"{settings:,} settings", *continuous])
+    generator = random.Random(0)
+    example = space.walk(lambda parameter: _draw(parameter, generator))
+    _say(Console(), [*lines, "", counted, f"for example  {_pairs(example)}"])
+
+
+def _findings(study_name: str, storage: str, most: int | None) -> list[str]:
+    opened = open_storage(storage, create=False)
+    study = load_study(opened, study_name)
+    results = Results(opened.engine, study_name)
+    identity = study.user_attrs.get(IDENTITY)
+    if identity is None:
+        raise SweepError(f"study {study_name!r} was not made by this program; `make dashboard` shows it")
+    rows = results.trials()
+    spent, saved = results.rows_spent_and_saved()
+    found = summary(rows, identity["space"]["resolved"], spent, saved)
+    return [*table(rows, most), "", *found] if rows else found
+
+
+def _range(parameter: Parameter) -> str:
+    if isinstance(parameter, Choice):
+        text = ", ".join(map(str, parameter.options))
+    else:
+        text = f"{parameter.low:g} .. {parameter.high:g}{', log' if parameter.log else ''}"
+    return f"{text}   when {parameter.when.text}" if parameter.when is not None else text
+
+
+def _draw(parameter: Parameter, generator: random.Random) -> Any:
+    """A random value for an example; the search itself draws by Optuna."""
+    if isinstance(parameter, Choice):
+        return generator.choice(parameter.options)
+    if isinstance(parameter.low, int) and isinstance(parameter.high, int):
+        return generator.randint(parameter.low, parameter.high)
+    return float(f"{generator.uniform(parameter.low, parameter.high):.3g}")
+
+
+def _pairs(values: Any) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _say(console: Console, lines: Sequence[str]) -> None:
+    """Prints lines as they are: no markup, no wrapping in a pipe."""
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -1,0 +1,99 @@
+"""Which devices there are, and how trials are laid on them. Asks the driver's own tool, never torch."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+from sweep.errors import SweepError
+
+# Workers of one thread train more tokens a second than one worker of many threads (`make bench-cpu-workers`:
+# on two cores 1.3 to 1.6 times as many). Beyond this number memory, a model a worker, is the limit.
+MOST_CPU_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One place where a trial runs.
+
+    Attributes:
+        gpus: Indices of its GPUs; empty for the CPU.
+        threads: CPU threads of its worker; 0 leaves the library's choice.
+    """
+
+    gpus: tuple[int, ...]
+    threads: int
+
+    @property
+    def label(self) -> str:
+        """For people: "cpu", "gpu 0" or "gpus 0,1"."""
+        if not self.gpus:
+            return "cpu"
+        return f"gpu{'s' if len(self.gpus) > 1 else ''} {','.join(map(str, self.gpus))}"
+
+
+def list_gpus() -> list[int]:
+    """Indices of the CUDA GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` limits them."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    try:
+        answer = subprocess.run(
+            [tool, "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True, timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    if answer.returncode != 0:
+        return []
+    present = [int(line) for line in answer.stdout.split() if line.isdigit()]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return present
+    allowed = [int(word) for word in visible.split(",") if word.strip().isdigit()]
+    return [index for index in present if index in allowed]
+
+
+def plan_slots(
+    gpus: str, gpus_per_trial: int, trials_per_gpu: int | None, *, present: list[int], cores: int
+) -> list[Slot]:
+    """Lays slots on the devices that were asked for.
+
+    Args:
+        gpus: "" for every GPU there is (else the CPU), "cpu", or indices like "0,2".
+        gpus_per_trial: GPUs that one trial's model is spread over.
+        trials_per_gpu: Trials at once on a device; None for one a GPU, and for one a core on the CPU.
+        present: Indices of the GPUs of this machine.
+        cores: CPU cores of this machine.
+
+    Raises:
+        SweepError: An index does not exist, or the numbers do not go together.
+    """
+    for name, value in (("GPUS_PER_TRIAL", gpus_per_trial), ("TRIALS_PER_GPU", trials_per_gpu)):
+        if value is not None and value < 1:
+            raise SweepError(f"{name} is {value}; allowed: a whole number of at least 1")
+    chosen = _chosen(gpus, present)
+    if not chosen:
+        if gpus_per_trial > 1:
+            raise SweepError(f"GPUS_PER_TRIAL is {gpus_per_trial}, but this sweep runs on the CPU")
+        workers = trials_per_gpu or min(cores, MOST_CPU_WORKERS)
+        return [Slot((), max(1, cores // workers)) for _ in range(workers)]
+    if gpus_per_trial > len(chosen):
+        raise SweepError(f"GPUS_PER_TRIAL is {gpus_per_trial}, but there are only {len(chosen)} GPUs: {chosen}")
+    groups = [tuple(chosen[i : i + gpus_per_trial]) for i in range(0, len(chosen) - gpus_per_trial + 1, gpus_per_trial)]
+    return [Slot(group, 0) for group in groups for _ in range(trials_per_gpu or 1)]
+
+
+def _chosen(gpus: str, present: list[int]) -> list[int]:
+    if gpus.strip().lower() == "cpu":
+        return []
+    if not gpus.strip():
+        return present
+    there = f"this machine has {', '.join(map(str, present)) if present else 'none'}"
+    words = [word.strip() for word in gpus.split(",")]
+    if not all(word.isdigit() for word in words):
+        raise SweepError(f"GPUS is {gpus!r}; allowed: indices like 0,1 ({there}), or cpu")
+    chosen = list(dict.fromkeys(int(word) for word in words))
+    missing = [index for index in chosen if index not in present]
+    if missing:
+        raise SweepError(f"GPUS is {gpus!r}, but there is no GPU {missing[0]}: {there}. GPUS=cpu runs on the CPU.")
+    return chosen

@@ -1,0 +1,29 @@
+"""What a user can get wrong in the command line, a study or its storage; and what ends a trial early."""
+
+
+class SweepError(Exception):
+    """Root of this room's errors: the message says what is wrong, what was given and what is allowed."""
+
+
+class WorkerDied(Exception):
+    """A worker process ended in the middle of a trial. The message says how, the detail holds its last words."""
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
+
+
+class TrialFailed(Exception):
+    """A trial ended with an error in its worker. `detail` is the traceback's end."""
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
+
+
+class TrialInterrupted(BaseException):
+    """A trial was saved, or left, to be continued later.
+
+    A BaseException because Optuna records every Exception as a failed trial; this one leaves the trial as it
+    is, so that it goes on under its own number.
+    """

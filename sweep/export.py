@@ -1,0 +1,216 @@
+"""Turns a study's best trial into what other programs read: a LLaMA-Factory training file and a PEFT adapter.
+
+The training file is for the full run: what made the trial short (its rows, its cut) is not carried over.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sweep.errors import SweepError
+from sweep.table import ranked
+from sweep.trial_files import ADAPTER
+from trials.default_data import to_messages
+from trials.rows import Chat, Text, read_rows
+
+TRAINING_FILE = "train.yaml"
+# LLaMA-Factory's words for the columns of each form (its data/README.md); alpaca's are its own defaults.
+_FORMS: dict[str, dict[str, Any]] = {
+    "alpaca": {},
+    "sharegpt": {"formatting": "sharegpt", "columns": {"messages": "conversations"}},
+    "messages": {
+        "formatting": "sharegpt",
+        "columns": {"messages": "messages"},
+        "tags": {
+            "role_tag": "role",
+            "content_tag": "content",
+            "user_tag": "user",
+            "assistant_tag": "assistant",
+            "system_tag": "system",
+        },
+    },
+    "text": {"columns": {"prompt": "text"}},
+}
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The trial that is exported.
+
+    Attributes:
+        study: The study's name.
+        row: Its row of `sweep_trials`.
+        identity: What the study is of (`sweep.study.Identity` as plain data).
+        source: MODEL and DATASET as they were asked for, and the data set's form.
+        ended: Finished trials of the study.
+    """
+
+    study: str
+    row: Mapping[str, Any]
+    identity: Mapping[str, Any]
+    source: Mapping[str, Any]
+    ended: int
+
+
+def choose(study: str, rows: list[dict[str, Any]], number: int | None) -> Mapping[str, Any]:
+    """The trial to export: the best complete one, or the one of that number.
+
+    Raises:
+        SweepError: There is no such trial.
+    """
+    complete = [row for row in ranked(rows) if row["state"] == "complete"]
+    if number is None:
+        if not complete:
+            raise SweepError(f"study {study!r} has no complete trial yet; nothing to export")
+        return complete[0]
+    for row in rows:
+        if row["trial_number"] == number:
+            return row
+    raise SweepError(f"study {study!r} has no trial {number}; it has 0 to {len(rows) - 1}")
+
+
+def export(winner: Winner, output: Path, folder: Path) -> list[str]:
+    """Writes the training file, its data set description and the adapter into `folder`.
+
+    Args:
+        winner: What is exported.
+        output: The sweep's output folder, which holds the adapter.
+        folder: Where to; made when it is not there.
+
+    Returns:
+        What was written, in lines for people.
+
+    Raises:
+        SweepError: The trial's adapter has been deleted, or the folder cannot be written.
+    """
+    adapter = output / winner.row["folder"] / ADAPTER
+    if not (adapter / "adapter_config.json").is_file():
+        raise SweepError(
+            f"trial {winner.row['trial_number']} has no adapter at {adapter}: only the best are kept, "
+            "on the machine that trained them. The best trial is exported without --trial"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(adapter, folder / ADAPTER, dirs_exist_ok=True)
+        dataset = _write_data(winner, folder / "data")
+        base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf8"))
+        text = training_file(winner, base["base_model_name_or_path"], dataset, folder)
+        (folder / TRAINING_FILE).write_text(text, encoding="utf8")
+    except OSError as error:
+        raise SweepError(f"cannot write to {folder}: {error.strerror or error}") from error
+    return [
+        f"{folder / TRAINING_FILE}   llamafactory-cli train {folder / TRAINING_FILE}",
+        f'{folder / ADAPTER}   PeftModel.from_pretrained(base, "{folder / ADAPTER}")',
+    ]
+
+
+def training_file(winner: Winner, base: str, dataset: str, folder: Path) -> str:
+    """The full run's settings as LLaMA-Factory reads them, with the evidence as comments.
+
+    Args:
+        winner: What is exported.
+        base: The base model's folder or hub name.
+        dataset: The data set's name in `data/dataset_info.json`.
+        folder: Where the file goes; the run's output and data paths are made from it.
+    """
+    row, config, params = winner.row, winner.row["config"], winner.row["params"]
+    value = f"{row['value']:.4f}" if row["value"] is not None else "unknown"
+    heading = [
+        f"Best of {winner.ended} trials of the study {winner.study}: trial {row['trial_number']}, "
+        f"evaluation loss {value} nats per token.",
+        f"Space {winner.identity['space']['name']}, model {winner.identity['model']['name']}, "
+        f"data {winner.identity['data']['name']}.",
+        f"The trial saw {config['max_rows'] or 'all'} rows cut at {config['cutoff_len']} tokens; "
+        "this file is for the full run.",
+    ]
+    method = {
+        "stage": config["stage"],
+        "do_train": True,
+        "finetuning_type": "lora",
+        "lora_rank": config["lora_rank"],
+        "lora_alpha": config["lora_alpha"],
+        "lora_dropout": config["lora_dropout"],
+        "lora_target": ",".join(config["lora_target"]),
+    }
+    data = {
+        "dataset": dataset,
+        "dataset_dir": str(folder / "data"),
+        "cutoff_len": params.get("cutoff_len", config["cutoff_len"]),
+    }
+    training = {
+        key: config[key]
+        for key in (
+            "per_device_train_batch_size",
+            "gradient_accumulation_steps",
+            "learning_rate",
+            "num_train_epochs",
+            "lr_scheduler_type",
+            "warmup_ratio",
+            "weight_decay",
+            "max_grad_norm",
+            "seed",
+        )
+    } | {"bf16": winner.source["dtype"] == "bf16"}
+    evaluation = {
+        "val_size": 0.1,
+        "eval_strategy": "steps",
+        "eval_steps": 100,
+        "per_device_eval_batch_size": 1,
+    }
+    saving = {"output_dir": str(folder / "output"), "logging_steps": 10, "save_steps": 500, "plot_loss": True}
+    sections = [
+        (heading, {"model_name_or_path": base}),
+        (["method"], method),
+        (["data; the chat template is the tokenizer's own"], data),
+        ([f"training; effective batch size {row['effective_batch_size']}"], training),
+        (["evaluation"], evaluation),
+        (["output"], saving),
+    ]
+    return "\n".join(_section(comments, values) for comments, values in sections)
+
+
+def _section(comments: list[str], values: Mapping[str, Any]) -> str:
+    lines = "".join(f"# {' '.join(comment.split())}\n" for comment in comments)
+    return lines + "".join(f"{key}: {_scalar(value)}\n" for key, value in values.items())
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, float) and not isinstance(value, bool):
+        # YAML 1.1 reads 1e-05 as text: it wants a point in the number.
+        text = f"{value:.6g}"
+        return text if "e" not in text or "." in text else text.replace("e", ".0e")
+    dumped: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
+    return dumped.removesuffix("...\n").strip()
+
+
+def _write_data(winner: Winner, folder: Path) -> str:
+    """Writes `dataset_info.json`, and the default data beside it; the data set's name in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    asked, form = winner.source["dataset"], winner.source["form"]
+    entry = dict(_FORMS[form])
+    if asked in ("", "chitchat", "pydoc"):
+        name = str(winner.identity["data"]["name"])
+        entry |= _FORMS["messages" if winner.row["config"]["stage"] == "sft" else "text"]
+        rows = read_rows(asked, winner.row["config"]["stage"]).rows
+        plain = [{"messages": to_messages(row)} if isinstance(row, Chat) else _text(row) for row in rows]
+        file = folder / f"{name}.json"
+        file.write_text(json.dumps(plain, ensure_ascii=False), encoding="utf8")
+        entry["file_name"] = file.name
+    elif (path := Path(asked).expanduser()).exists():
+        name = path.stem
+        entry["file_name"] = os.fspath(path.absolute())
+    else:
+        name = asked.rsplit("/", 1)[-1]
+        entry["hf_hub_url"] = asked
+    (folder / "dataset_info.json").write_text(json.dumps({name: entry}, indent=2) + "\n", encoding="utf8")
+    return name
+
+
+def _text(row: Text) -> dict[str, str]:
+    return {"text": row.text}

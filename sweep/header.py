@@ -1,0 +1,99 @@
+"""The lines that a sweep begins with: what will be searched, on what, and what differs from the guide."""
+
+from collections.abc import Sequence
+
+from sweep.budget import describe_memory
+from sweep.devices import Slot
+from sweep.options import SweepOptions
+from sweep.plan import Plan
+from sweep.storage import shown
+from trials.default_model import NAME as DEFAULT_MODEL
+
+
+def loading(options: SweepOptions, slots: Sequence[Slot]) -> str:
+    """What is said before anything is loaded."""
+    return _line("load", f"{options.model or DEFAULT_MODEL} into {workers(slots)}")
+
+
+def lines(
+    plan: Plan,
+    options: SweepOptions,
+    study: str,
+    slots: Sequence[Slot],
+    *,
+    done: int,
+    waiting: int,
+    note: str | None,
+) -> list[str]:
+    """Model, data, space, study and notes, one line each.
+
+    Args:
+        plan: What every trial has in common.
+        options: What was asked for.
+        study: The study's name.
+        slots: Where trials run.
+        done: Finished trials of earlier sessions.
+        waiting: Trials that were interrupted.
+        note: What else the user should know.
+    """
+    told = [
+        _line("model", model_line(plan)),
+        _line("data", data_line(plan)),
+        _line("space", space_line(plan)),
+        _line("study", study_line(plan, options, study, slots, done, waiting)),
+    ]
+    return told + ([_line("note", note)] if note else [])
+
+
+def model_line(plan: Plan) -> str:
+    """The model's name, shape and precision."""
+    model = plan.ready.model
+    size = f"{model.parameters / 1e6:.0f}M" if model.parameters < 1e9 else f"{model.parameters / 1e9:.1f}B"
+    shape = f"{model.model_type}, {model.layers} layers, {model.hidden_size} wide, {size} parameters"
+    return f"{model.name} ({shape})   {model.dtype} on {describe_memory(plan.ready.device)}"
+
+
+def data_line(plan: Plan) -> str:
+    """Rows, twins and cuts."""
+    data = plan.ready.data
+    twins, cut = int(str(data["twins_dropped"])), float(str(data["cut_share"]))
+    return (
+        f"{data['dataset']}, {data['stage']}, {int(str(data['train_rows'])):,} rows for training, "
+        f"{int(str(data['eval_rows'])):,} for evaluation, {twins:,} twins dropped, "
+        f"cut at {plan.budget.cutoff_len}: {100 * cut:.0f} % of rows"
+    )
+
+
+def space_line(plan: Plan) -> str:
+    """Knobs, settings and budget."""
+    space, budget = plan.space, plan.budget
+    settings, continuous = space.settings()
+    guide = f" (guide {space.guide})" if space.guide else ""
+    counted = " × ".join([f"{settings:,} settings", *continuous])
+    if budget.max_rows is None:
+        length = f"num_train_epochs over {plan.train_rows:,} rows"
+    else:
+        length = f"{budget.max_rows:,} rows"
+    knobs = f"{len(space.search)} knobs, {counted}"
+    return f"{space.name}{guide}: {knobs}   budget {length} a trial, {budget.evaluations} evaluations"
+
+
+def study_line(plan: Plan, options: SweepOptions, study: str, slots: Sequence[Slot], done: int, waiting: int) -> str:
+    """Where the study is and how far."""
+    if done or waiting:
+        state = f"{done} of {options.n_trials} done"
+        if waiting:
+            state += f", {waiting} interrupted: going on with {'it' if waiting == 1 else 'them'}"
+    else:
+        state = f"new   total {options.n_trials} trials"
+    return f"{study} in {shown(options.storage)}   {state}   {workers(slots)}"
+
+
+def workers(slots: Sequence[Slot]) -> str:
+    """How many workers run where."""
+    places = ", ".join(dict.fromkeys(slot.label for slot in slots))
+    return f"{len(slots)} worker{'' if len(slots) == 1 else 's'} on {places}"
+
+
+def _line(label: str, text: str) -> str:
+    return f"{label:<6} {text}"

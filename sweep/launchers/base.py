@@ -1,0 +1,57 @@
+"""What every launcher and every run of one can do."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from trials.config import TrialConfig
+from trials.protocol import Finished, Moved, Ready
+from trials.report import Report
+
+
+class Run(Protocol):
+    """A trial that is running somewhere.
+
+    Iterating gives its reports, those from before a resume first. The iterator ends when the run does, and then
+    `finished` says how; it raises `TrialFailed` or `WorkerDied` when the run broke, and `TrialInterrupted` when
+    it was saved.
+    """
+
+    finished: Finished | None
+
+    def __iter__(self) -> Iterator[Report]:
+        """The run's reports."""
+        ...
+
+    def close(self) -> None:
+        """Stops the training at once and frees the place; does nothing when the run is over."""
+        ...
+
+
+class Launcher(Protocol):
+    """Starts runs on places of its own."""
+
+    @property
+    def slots(self) -> int:
+        """Runs that can go on at once."""
+        ...
+
+    def ready(self) -> Ready:
+        """Waits until the first place has loaded model and data; what they are.
+
+        Raises:
+            SweepError: They cannot be loaded.
+        """
+        ...
+
+    def start(self, config: TrialConfig, folder: Path, on_step: Callable[[Moved], None]) -> Run:
+        """Starts a run in `folder`, waiting for a free place if need be."""
+        ...
+
+    def stop(self, *, save: bool) -> None:
+        """Asks all running trials to stop: at their next evaluation with a checkpoint if `save`, else now."""
+        ...
+
+    def close(self) -> None:
+        """Ends every worker."""
+        ...

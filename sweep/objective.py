@@ -1,0 +1,234 @@
+"""One trial of a study, from its parameters to its value: what Optuna calls for each."""
+
+import math
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from sweep.artifacts import Artifacts
+from sweep.errors import SweepError, TrialFailed, TrialInterrupted, WorkerDied
+from sweep.follow import Ending, Follower
+from sweep.launchers.base import Launcher
+from sweep.plan import Plan, suggest
+from sweep.progress import Progress, StudyView, TrialView
+from sweep.pruners import HORIZON, WARMUP
+from sweep.recovery import OWNER, first_number, this_process
+from sweep.results import Results, target_name
+from sweep.study import INFEASIBLE, best_trial, finished_trials
+from sweep.trial_files import delete_adapter, trial_folder, write_config
+from trials.config import TrialConfig
+from trials.schedule import report_steps
+
+# Times that a trial is continued on a new worker when its worker died, before it counts as failed.
+MOST_WORKER_DEATHS = 2
+
+
+@dataclass
+class Session:
+    """What the trials of one sweep share.
+
+    Attributes:
+        plan: What every trial has in common.
+        launcher: Where trials run.
+        results: Our own tables.
+        artifacts: What the dashboard shows.
+        progress: What the user sees.
+        output: The folder of all studies.
+        total: N_TRIALS.
+        keep_adapters: Adapters that are kept: those of the best so many trials.
+        stopping: Set when no trial should begin or be tried again.
+    """
+
+    plan: Plan
+    launcher: Launcher
+    results: Results
+    artifacts: Artifacts
+    progress: Progress
+    output: Path
+    total: int
+    keep_adapters: int
+    stopping: threading.Event = field(default_factory=threading.Event)
+    ending: threading.Lock = field(default_factory=threading.Lock)
+
+    def stop(self) -> None:
+        """Lets no trial begin, and has the running ones saved at their next evaluation."""
+        self.stopping.set()
+        self.launcher.stop(save=True)
+
+
+def make_objective(session: Session) -> Callable[[optuna.Trial], float]:
+    """Returns the function that Optuna minimises: a trial's best evaluation loss, in nats per token."""
+
+    def objective(trial: optuna.Trial) -> float:
+        continued = OWNER in trial.user_attrs
+        # First of all, so that a trial that is not begun, or broken off, is known to be nobody's.
+        trial.set_user_attr(OWNER, this_process())
+        if session.stopping.is_set():
+            raise TrialInterrupted
+        params = session.plan.space.walk(lambda parameter: suggest(trial, parameter))
+        _check_constraints(session.plan, trial, params, tell=not continued)
+        return OneTrial(session, trial, params).run()
+
+    return objective
+
+
+def _check_constraints(plan: Plan, trial: optuna.Trial, params: Mapping[str, Any], *, tell: bool) -> None:
+    """Tells the sampler how far constraints are broken; a trial that breaks one is not trained.
+
+    A trial that is continued has told before, and Optuna takes each constraint once.
+    """
+    violations = plan.space.violations(params)
+    if tell:
+        for name, violation in violations.items():
+            trial.set_constraint(name, violation)
+    broken = sorted(name for name, violation in violations.items() if violation > 0)
+    if broken:
+        reason = f"not trained: breaks the constraint {', '.join(broken)}"
+        trial.set_user_attr(INFEASIBLE, reason)
+        raise optuna.TrialPruned(reason)
+
+
+class OneTrial:
+    """Runs a trial and records how it ended, whatever that is."""
+
+    def __init__(self, session: Session, trial: optuna.Trial, params: Mapping[str, Any]) -> None:
+        """Settles the trial's settings and records that it is about to run."""
+        self._session, self._trial = session, trial
+        plan = session.plan
+        self._config = config = plan.config(params)
+        # A clone goes on in the first one's folder, if that is on this machine.
+        self._folder = trial_folder(session.output, trial.study.study_name, first_number(trial))
+        total_steps = config.total_steps(plan.train_rows)
+        steps = report_steps(total_steps, config.evaluations)
+        warmup = math.ceil(config.warmup_ratio * total_steps)
+        trial.set_user_attr(HORIZON, len(steps))
+        trial.set_user_attr(WARMUP, sum(step <= warmup for step in steps))
+        write_config(self._folder, config.to_dict(), params)
+        relative = self._folder.relative_to(session.output).as_posix()
+        session.results.start_trial(trial.number, config, params, relative, total_steps)
+        self._view = TrialView(
+            number=trial.number,
+            lora_rank=config.lora_rank,
+            lora_alpha=round(config.lora_alpha),
+            lora_target=target_name(params, config),
+            learning_rate=config.learning_rate,
+            total_evaluations=len(steps),
+            total_steps=total_steps,
+            eval_losses=session.results.curve(trial.number).eval_losses,
+        )
+        self._follower = Follower(trial, self._folder, self._view, session.results, session.progress)
+
+    def run(self) -> float:
+        """Trains; the best evaluation loss.
+
+        Raises:
+            TrialPruned: It was stopped because it would not win.
+            TrialFailed: It broke.
+            WorkerDied: Its workers died too often.
+            TrialInterrupted: The sweep is stopping; the trial can go on later.
+        """
+        view = self._view
+        try:
+            ending = self._train()
+        except TrialInterrupted:
+            view.state, view.reason = "interrupted", "saved: the next run goes on with it"
+            self._session.results.end_trial(view.number, view.state, reason=view.reason)
+            self._session.progress.trial_ended(view)
+            raise
+        except (TrialFailed, WorkerDied) as error:
+            self._trial.set_user_attr("error", f"{error}\n{error.detail}".strip())
+            self._end(Ending("failed", str(error), None))
+            raise
+        except SweepError as error:
+            self._end(Ending("failed", str(error), None))
+            self._session.stop()
+            raise
+        self._end(ending)
+        best = self._follower.curve.best
+        if ending.state == "pruned" or best is None:
+            raise optuna.TrialPruned(ending.reason)
+        return best.eval_loss
+
+    def _train(self) -> Ending:
+        """Trains on one worker after another while they die; each goes on from the last checkpoint."""
+        session, deaths = self._session, 0
+        while True:
+            run = session.launcher.start(self._config, self._folder, self._follower.on_step)
+            if session.stopping.is_set():
+                session.launcher.stop(save=True)  # the stop came before the start
+            session.progress.trial_started(self._view)
+            try:
+                return self._follower.follow(run)
+            except WorkerDied as error:
+                deaths += 1
+                if session.stopping.is_set():
+                    raise TrialInterrupted from error
+                if deaths > MOST_WORKER_DEATHS:
+                    raise
+                session.progress.say(f"trial {self._trial.number}: {error}; going on with a new worker")
+            finally:
+                run.close()
+
+    def _end(self, ending: Ending) -> None:
+        """Records an ending in our tables, the dashboard, the folder and the view; not yet in Optuna."""
+        session, trial, view = self._session, self._trial, self._view
+        curve = self._follower.curve
+        value = curve.best.eval_loss if curve.best else None
+        view.state, view.reason = ending.state, ending.reason
+        trial.set_user_attr("reason", ending.reason)
+        if ending.trainable_parameters is not None:
+            trial.set_user_attr("trainable_parameters", ending.trainable_parameters)
+        session.artifacts.add(
+            trial,
+            self._folder,
+            curve,
+            title=describe(self._config, view),
+            state=ending.state,
+            reason=ending.reason,
+        )
+        with session.ending:
+            session.results.end_trial(
+                trial.number,
+                ending.state,
+                value=value,
+                reason=ending.reason,
+                trainable_parameters=ending.trainable_parameters,
+            )
+            delete_losing_adapters(session, trial.study.study_name)
+            self._tell_progress(ending, value)
+
+    def _tell_progress(self, ending: Ending, value: float | None) -> None:
+        session, study = self._session, self._trial.study
+        leader = best_trial(study)
+        best = leader.value if leader else None
+        if ending.state == "complete" and value is not None and (best is None or value < best):
+            self._view.best, best = True, value
+        counted = ending.state in ("complete", "pruned")
+        spent, saved = session.results.rows_spent_and_saved()
+        session.progress.study_moved(
+            StudyView(study.study_name, session.total, len(finished_trials(study)) + counted, best, spent, saved)
+        )
+        session.progress.trial_ended(self._view)
+
+
+def describe(config: TrialConfig, view: TrialView) -> str:
+    """A trial's settings in a line."""
+    return (
+        f"rank {config.lora_rank}, alpha {config.lora_alpha:g}, {view.lora_target}, "
+        f"learning rate {config.learning_rate:.3g}, batch {config.effective_batch_size}"
+    )
+
+
+def delete_losing_adapters(session: Session, study_name: str) -> None:
+    """Deletes the adapters of all ended trials but the best `keep_adapters` complete ones."""
+    rows = [row for row in session.results.trials() if row["state"] in ("complete", "pruned", "failed")]
+    complete = [row for row in rows if row["state"] == "complete" and row["value"] is not None]
+    best = sorted(complete, key=lambda row: (row["value"], row["trial_number"]))[: session.keep_adapters]
+    kept = {row["folder"] for row in best}
+    for row in rows:
+        if row["folder"] not in kept:
+            delete_adapter(session.output / row["folder"])

@@ -1,0 +1,78 @@
+"""What a sweep is asked to do: the options of `sweep run`, which are the variables of `make sweep`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweep.errors import SweepError
+from sweep.pruners import PRUNERS
+
+DEFAULT_STORAGE = "runs/sweep.db"
+DEFAULT_OUTPUT = Path("runs")
+DEFAULT_TRIALS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions:
+    """One sweep's options.
+
+    Attributes:
+        space: A shipped space's name, or a YAML file.
+        model: A local folder or a hub name; empty for the default model.
+        dataset: A file, folder or hub name; empty for the default data of the space's stage.
+        study: The study's name; empty for the space's.
+        storage: A SQLite file or a database URL.
+        n_trials: Finished trials that the study is to have in all.
+        max_steps: Optimizer steps of a trial, counted at a batch of 16 rows; None for the device's default.
+        max_samples: Distinct training rows; None for the device's default.
+        val_size: Evaluation rows, or their share when below 1; None for the device's default.
+        seed: Fixes split, order, evaluation set, first weights and the sampler.
+        gpus: Indices like "0,1", "cpu", or empty for every GPU there is.
+        gpus_per_trial: GPUs that one trial's model is spread over.
+        trials_per_gpu: Trials at once on one device; None for one a GPU and one a core on the CPU.
+        assignments: Knobs that are fixed or widened, each like `lora_rank=16` or `learning_rate=1e-5..1e-2`.
+        pruner: A name in `sweep.pruners.PRUNERS`.
+        early_stopping_patience: Evaluations without improvement that end a trial; 0 for never.
+        keep_adapters: Adapters that are kept: those of the best so many trials.
+        dtype: "auto", "bf16" or "fp32": of the base model's weights.
+        trust_remote_code: Whether a hub model may bring its own code.
+        force: Give the study another name when one of this name is of something else.
+        output: The folder of logs and adapters.
+    """
+
+    space: str
+    model: str = ""
+    dataset: str = ""
+    study: str = ""
+    storage: str = DEFAULT_STORAGE
+    n_trials: int = DEFAULT_TRIALS
+    max_steps: int | None = None
+    max_samples: int | None = None
+    val_size: float | None = None
+    seed: int = 42
+    gpus: str = ""
+    gpus_per_trial: int = 1
+    trials_per_gpu: int | None = None
+    assignments: tuple[str, ...] = ()
+    pruner: str = "trend"
+    early_stopping_patience: int = 5
+    keep_adapters: int = 3
+    dtype: str = "auto"
+    trust_remote_code: bool = False
+    force: bool = False
+    output: Path = DEFAULT_OUTPUT
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("N_TRIALS", self.n_trials, 1),
+            ("SEED", self.seed, 0),
+            ("keep_adapters", self.keep_adapters, 1),
+            ("early_stopping_patience", self.early_stopping_patience, 0),
+        ):
+            if value < least:
+                raise SweepError(f"{name} is {value}; allowed: a whole number of at least {least}")
+        for name, given, allowed in (
+            ("pruner", self.pruner, tuple(PRUNERS)),
+            ("dtype", self.dtype, ("auto", "bf16", "fp32")),
+        ):
+            if given not in allowed:
+                raise SweepError(f"{name} is {given!r}; allowed: {', '.join(allowed)}")

@@ -1,0 +1,124 @@
+"""Turns what a space gives into a trial's settings, and the guide's knobs into what one model and device take."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+
+from spaces.parameter import Choice, Float, Parameter
+from spaces.space import SearchSpace
+from spaces.targets import resolve_target
+from sweep.budget import REFERENCE_BATCH, Budget, micro_batch
+from trials.config import FIELDS, TrialConfig
+from trials.protocol import Ready
+
+BATCH = "effective_batch_size"
+# What a space may name: every training field but those that the budget, the device and the seed decide.
+DECIDED = (
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "evaluations",
+    "max_rows",
+    "seed",
+    "stage",
+)
+KNOBS = (*(name for name in FIELDS if name not in DECIDED), BATCH)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every trial of a study has in common.
+
+    Attributes:
+        space: What may be tried.
+        budget: How long a trial is.
+        ready: Model, data and device.
+        seed: The study's.
+        early_stopping_patience: Evaluations without improvement that end a trial; 0 for never.
+    """
+
+    space: SearchSpace
+    budget: Budget
+    ready: Ready
+    seed: int
+    early_stopping_patience: int
+
+    @property
+    def train_rows(self) -> int:
+        """Distinct training rows."""
+        return int(str(self.ready.data["train_rows"]))
+
+    def config(self, params: Mapping[str, Any]) -> TrialConfig:
+        """One trial's settings.
+
+        Args:
+            params: What the space gave: fixed, searched and derived knobs.
+
+        Raises:
+            SpaceError: The target set matches no module of the model.
+            ConfigError: A field has a value that it cannot have.
+        """
+        fields = {name: value for name, value in params.items() if name in FIELDS}
+        effective = int(params.get(BATCH, REFERENCE_BATCH))
+        cutoff = self.budget.cutoff_len
+        micro = micro_batch(effective, self.ready.model, self.ready.device, cutoff)
+        target = fields.get("lora_target", "all")
+        fields |= {
+            "lora_target": resolve_target(target, self.ready.model.linear_modules),
+            "max_rows": self.budget.max_rows,
+            "evaluations": self.budget.evaluations,
+            "cutoff_len": cutoff,
+            "per_device_train_batch_size": micro,
+            "gradient_accumulation_steps": effective // micro,
+            "early_stopping_patience": fields.get("early_stopping_patience", self.early_stopping_patience),
+            "seed": self.seed,
+        }
+        alpha = fields.get("lora_alpha")
+        if isinstance(alpha, float) and alpha.is_integer():
+            fields["lora_alpha"] = int(alpha)
+        return TrialConfig(**fields)
+
+    def check_targets(self) -> None:
+        """Fails before the study is made when a target set of the space is not the model's.
+
+        Raises:
+            SpaceError: A set matches no module.
+        """
+        for parameter in self.space.search:
+            if parameter.name == "lora_target" and isinstance(parameter, Choice):
+                for option in parameter.options:
+                    resolve_target(str(option), self.ready.model.linear_modules)
+        fixed = self.space.fixed.get("lora_target")
+        if fixed is not None:
+            names = [str(name) for name in fixed] if isinstance(fixed, list | tuple) else str(fixed)
+            resolve_target(names, self.ready.model.linear_modules)
+
+
+def suggest(trial: optuna.Trial, parameter: Parameter) -> Any:
+    """Asks Optuna for one parameter's value."""
+    if isinstance(parameter, Choice):
+        return trial.suggest_categorical(parameter.name, parameter.options)
+    if isinstance(parameter, Float):
+        return trial.suggest_float(parameter.name, parameter.low, parameter.high, log=parameter.log)
+    return trial.suggest_int(parameter.name, parameter.low, parameter.high, step=parameter.step, log=parameter.log)
+
+
+def drop_idle_epochs(space: SearchSpace, budget: Budget, train_rows: int) -> tuple[SearchSpace, str | None]:
+    """Fixes `num_train_epochs` where the budget ends every trial before it can matter.
+
+    Returns:
+        The space to search, and a note for people when it was changed.
+    """
+    searched = {parameter.name: parameter for parameter in space.search}
+    epochs = searched.get("num_train_epochs")
+    if epochs is None or budget.max_rows is None:
+        return space, None
+    fewest = min(epochs.options) if isinstance(epochs, Choice) else epochs.low
+    if float(fewest) * train_rows < budget.max_rows:
+        return space, None
+    note = (
+        f"num_train_epochs is not searched: a trial's {budget.max_rows} rows end before it matters. "
+        "To search it, give MAX_SAMPLES and no MAX_STEPS"
+    )
+    return space.override([f"num_train_epochs={fewest}"]), note

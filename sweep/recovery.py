@@ -1,0 +1,74 @@
+"""Finds trials that nobody runs any more and puts them back, to go on under their own numbers.
+
+A trial says in its user attributes which process runs it. A process of this machine that is gone is known to be
+dead at once; for other machines Optuna's heartbeats decide (see `sweep.storage`).
+"""
+
+import os
+import socket
+from typing import Any
+
+import optuna
+import psutil
+from optuna.storages import RetryHeartbeatStaleTrialCallback
+from optuna.trial import FrozenTrial, TrialState
+
+OWNER = "owner"
+
+
+def this_process() -> dict[str, Any]:
+    """Names this process so that a later one can tell whether it lives; a pid alone may be used again."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
+
+
+def put_back_interrupted(study: optuna.Study) -> list[int]:
+    """Makes the running trials whose process on this machine is gone wait to be continued.
+
+    Returns:
+        The numbers of all trials that wait to be continued.
+    """
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if _is_orphan(trial):
+            put_back(study, trial)
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    return [trial.number for trial in waiting if OWNER in trial.user_attrs]
+
+
+def put_back_own(study: optuna.Study) -> list[int]:
+    """Makes the running trials of this process wait to be continued; their numbers."""
+    me = this_process()
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    own = [trial for trial in running if trial.user_attrs.get(OWNER) == me]
+    for trial in own:
+        put_back(study, trial)
+    return [trial.number for trial in own]
+
+
+def put_back(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Turns a running trial into a waiting one; Optuna hands it out again with its parameters and reports.
+
+    Optuna has no public call for it. A waiting trial that has parameters keeps them when it is asked for.
+    """
+    study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+
+
+def frozen(trial: optuna.Trial) -> FrozenTrial:
+    """A running trial as the storage has it now, with its reports and system attributes."""
+    return trial.study._storage.get_trial(trial._trial_id)
+
+
+def first_number(trial: optuna.Trial) -> int:
+    """The number of the trial that this one was cloned from because its machine died; else its own."""
+    first = RetryHeartbeatStaleTrialCallback.retried_trial_number(frozen(trial))
+    return trial.number if first is None else first
+
+
+def _is_orphan(trial: FrozenTrial) -> bool:
+    owner = trial.user_attrs.get(OWNER)
+    if owner is None or owner["host"] != socket.gethostname():
+        return False
+    try:
+        process = psutil.Process(owner["pid"])
+        return process.create_time() != owner["started"] or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

@@ -1,0 +1,166 @@
+"""Our own tables beside Optuna's: every trial's settings and its whole curve, for SQL.
+
+`sweep_trials` has a row a trial, `sweep_reports` a row an evaluation; both are keyed by the study's name and the
+trial's number. Optuna's tables stay the authority for what runs next; these say what a dashboard does not.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from trials.config import TrialConfig
+from trials.curve import LearningCurve
+from trials.report import Report
+
+metadata = sa.MetaData()
+
+trials_table = sa.Table(
+    "sweep_trials",
+    metadata,
+    sa.Column("study_name", sa.String(512), primary_key=True),
+    sa.Column("trial_number", sa.Integer, primary_key=True),
+    sa.Column("state", sa.String(16), nullable=False, comment="running, complete, pruned, failed, interrupted"),
+    sa.Column("value", sa.Double, comment="best evaluation loss, nats per token"),
+    sa.Column("reason", sa.Text, comment="why it ended, in words"),
+    sa.Column("lora_rank", sa.Integer),
+    sa.Column("lora_alpha", sa.Double),
+    sa.Column("lora_target", sa.String(512), comment="the named set, or the modules"),
+    sa.Column("learning_rate", sa.Double),
+    sa.Column("effective_batch_size", sa.Integer),
+    sa.Column("warmup_ratio", sa.Double),
+    sa.Column("num_train_epochs", sa.Double),
+    sa.Column("config", sa.JSON, comment="every training field"),
+    sa.Column("params", sa.JSON, comment="what the space gave: searched, fixed and derived knobs"),
+    sa.Column("folder", sa.Text, comment="relative to the output folder"),
+    sa.Column("total_steps", sa.Integer),
+    sa.Column("trainable_parameters", sa.BigInteger),
+    sa.Column("started", sa.DateTime(timezone=True)),
+    sa.Column("ended", sa.DateTime(timezone=True)),
+)
+
+_REPORT_TYPES = {int: sa.BigInteger, float: sa.Double}
+reports_table = sa.Table(
+    "sweep_reports",
+    metadata,
+    sa.Column("study_name", sa.String(512), primary_key=True),
+    sa.Column("trial_number", sa.Integer, primary_key=True),
+    sa.Column("evaluation", sa.Integer, primary_key=True),
+    *(
+        sa.Column(field.name, _REPORT_TYPES[field.type])  # type: ignore[index]
+        for field in dataclasses.fields(Report)
+        if field.name != "evaluation"
+    ),
+)
+
+
+class Results:
+    """Reads and writes one study's rows. Safe to use from several threads."""
+
+    def __init__(self, engine: Engine, study_name: str) -> None:
+        self._engine, self._study = engine, study_name
+
+    def start_trial(
+        self, number: int, config: TrialConfig, params: Mapping[str, Any], folder: str, total_steps: int
+    ) -> None:
+        """Records that a trial runs, anew when it is continued."""
+        row = {
+            "state": "running",
+            "lora_rank": config.lora_rank,
+            "lora_alpha": config.lora_alpha,
+            "lora_target": target_name(params, config),
+            "learning_rate": config.learning_rate,
+            "effective_batch_size": config.effective_batch_size,
+            "warmup_ratio": config.warmup_ratio,
+            "num_train_epochs": config.num_train_epochs,
+            "config": config.to_dict(),
+            "params": dict(params),
+            "folder": folder,
+            "total_steps": total_steps,
+        }
+        with self._engine.begin() as connection:
+            if connection.execute(self._update(number).values(row)).rowcount == 0:
+                keys = {"study_name": self._study, "trial_number": number}
+                connection.execute(trials_table.insert().values(**keys, **row, started=_now()))
+
+    def add_report(self, number: int, report: Report) -> None:
+        """Records an evaluation; one that is there already, from before a resume, is left."""
+        values = {**dataclasses.asdict(report), "study_name": self._study, "trial_number": number}
+        where = self._report_where(number) & (reports_table.c.evaluation == report.evaluation)
+        with self._engine.begin() as connection:
+            if connection.execute(sa.select(reports_table.c.step).where(where)).first() is None:
+                connection.execute(reports_table.insert().values(values))
+
+    def end_trial(
+        self,
+        number: int,
+        state: str,
+        *,
+        value: float | None = None,
+        reason: str = "",
+        trainable_parameters: int | None = None,
+    ) -> None:
+        """Records how a trial ended."""
+        row = {"state": state, "value": value, "reason": reason, "ended": _now()}
+        if trainable_parameters is not None:
+            row["trainable_parameters"] = trainable_parameters
+        with self._engine.begin() as connection:
+            connection.execute(self._update(number).values(row))
+
+    def trials(self) -> list[dict[str, Any]]:
+        """Every trial's row, by number."""
+        query = sa.select(trials_table).where(trials_table.c.study_name == self._study)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(trials_table.c.trial_number)).mappings()
+            return [dict(row) for row in rows]
+
+    def curve(self, number: int) -> LearningCurve:
+        """A trial's whole curve."""
+        query = sa.select(reports_table).where(self._report_where(number)).order_by(reports_table.c.evaluation)
+        names = [field.name for field in dataclasses.fields(Report)]
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).mappings().all()
+        return LearningCurve([Report(**{name: row[name] for name in names}) for row in rows])
+
+    def rows_spent_and_saved(self) -> tuple[int, int]:
+        """Training rows seen by all ended trials, and those that pruning saved; steps differ in their batch."""
+        last = (
+            sa.select(reports_table.c.trial_number, sa.func.max(reports_table.c.step).label("step"))
+            .where(reports_table.c.study_name == self._study)
+            .group_by(reports_table.c.trial_number)
+            .subquery()
+        )
+        joined = trials_table.join(last, trials_table.c.trial_number == last.c.trial_number)
+        batch = trials_table.c.effective_batch_size
+        seen, whole = last.c.step * batch, trials_table.c.total_steps * batch
+        query = (
+            sa.select(trials_table.c.state, whole, seen)
+            .select_from(joined)
+            .where(trials_table.c.study_name == self._study)
+        )
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+        spent = sum(seen for state, _, seen in rows if state in ("complete", "pruned"))
+        saved = sum(whole - seen for state, whole, seen in rows if state == "pruned")
+        return spent, saved
+
+    def _update(self, number: int) -> sa.Update:
+        table = trials_table
+        return sa.update(table).where(table.c.study_name == self._study, table.c.trial_number == number)
+
+    def _report_where(self, number: int) -> sa.ColumnElement[bool]:
+        table = reports_table
+        return sa.and_(table.c.study_name == self._study, table.c.trial_number == number)
+
+
+def target_name(params: Mapping[str, Any], config: TrialConfig) -> str:
+    """How people call a trial's target set: as the space does, else its modules."""
+    target = params.get("lora_target", config.lora_target)
+    return target if isinstance(target, str) else ",".join(target)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

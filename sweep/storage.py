@@ -1,0 +1,185 @@
+"""Opens the database of a sweep: Optuna's tables and our own in one place."""
+
+import sqlite3
+import warnings
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+from optuna.trial import TrialState
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+
+from sweep.errors import SweepError
+from sweep.results import metadata
+
+# Seconds between two signs of life of a running trial, and those after which it counts as dead.
+HEARTBEAT_SECONDS = 30
+GRACE_SECONDS = 120
+# Optuna's own table of trials, as far as a claim needs it.
+_TRIALS = sqlalchemy.table(
+    "trials",
+    sqlalchemy.column("trial_id"),
+    sqlalchemy.column("state"),
+    sqlalchemy.column("datetime_start", sqlalchemy.DateTime),
+)
+# Seconds that a writer waits for another one's transaction in SQLite.
+LOCK_SECONDS = 60
+
+
+class SweepStorage(optuna.storages.RDBStorage):
+    """Optuna's storage, with a waiting trial handed out once.
+
+    RDBStorage reads a trial's state and writes it in two statements. SQLite locks no row in between, so that two
+    slots that ask at the same time both get the waiting trial. Here the claim is one conditional update.
+    """
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        """As RDBStorage does; a trial is set running only by the one call that finds it waiting."""
+        if state != TrialState.RUNNING:
+            return super().set_trial_state_values(trial_id, state, values)
+        claim = (
+            sqlalchemy.update(_TRIALS)
+            .where(_TRIALS.c.trial_id == trial_id, _TRIALS.c.state == TrialState.WAITING.name)
+            .values(state=TrialState.RUNNING.name, datetime_start=datetime.now())
+        )
+        with self.engine.begin() as connection:
+            return connection.execute(claim).rowcount == 1
+
+
+def parse_url(storage: str) -> URL:
+    """Turns STORAGE into a database address; a plain path is a SQLite file.
+
+    Raises:
+        SweepError: It is neither.
+    """
+    if not storage:
+        raise SweepError("STORAGE is empty; allowed: a SQLite file like runs/sweep.db, or a URL like sqlite:///…")
+    if "://" not in storage:
+        return URL.create("sqlite", database=storage)
+    try:
+        return sqlalchemy.make_url(storage)
+    except (ArgumentError, ValueError) as error:
+        raise SweepError(
+            "STORAGE is no database URL; allowed: a SQLite file like runs/sweep.db, sqlite:///… or postgresql+psycopg://…"
+        ) from error
+
+
+def shown(storage: str) -> str:
+    """The address for people, without its password."""
+    url = parse_url(storage)
+    return url.database or "memory" if _is_sqlite(url) else url.render_as_string(hide_password=True)
+
+
+def check_storage(storage: str) -> None:
+    """Finds out whether a sweep could write there, without leaving anything behind.
+
+    Raises:
+        SweepError: The database cannot be opened or written.
+    """
+    url = parse_url(storage)
+    file = _sqlite_file(url)
+    if file is None or file.exists():
+        open_storage(storage, create=False).engine.dispose()
+        return
+    folder = next(parent for parent in file.absolute().parents if parent.exists())
+    try:
+        probe = folder / f".{file.name}.probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise SweepError(f"STORAGE {shown(storage)} cannot be made: {error.strerror} ({folder})") from error
+
+
+def open_storage(storage: str, *, create: bool) -> SweepStorage:
+    """Opens the database, with Optuna's tables and our own in it.
+
+    SQLite is set to write-ahead logging with `synchronous=NORMAL` on every connection: five to ten times the
+    trials a second, and no commit is lost when a process is killed. The tables are made here, before anything
+    runs in parallel.
+
+    Args:
+        storage: A path or URL.
+        create: Whether a SQLite file that is not there is made.
+
+    Raises:
+        SweepError: The database cannot be opened or written.
+    """
+    url = parse_url(storage)
+    file = _sqlite_file(url)
+    if file is not None:
+        if not create and not file.exists():
+            raise SweepError(f"no study database at {shown(storage)}: run a sweep first, or name another STORAGE")
+        if create:
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise SweepError(f"STORAGE {shown(storage)} cannot be made: {error.strerror}") from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            if _is_sqlite(url):
+                _probe_sqlite(url)
+            opened = SweepStorage(
+                url.render_as_string(hide_password=False),
+                engine_kwargs=_engine_options(url),
+                heartbeat_interval=HEARTBEAT_SECONDS,
+                grace_period=GRACE_SECONDS,
+                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=2),
+            )
+        if _is_sqlite(url):
+            sqlalchemy.event.listen(opened.engine, "connect", _set_pragmas)
+            opened.engine.dispose()  # connections from before the pragmas
+        metadata.create_all(opened.engine)
+    except ImportError as error:
+        raise SweepError(
+            f"STORAGE {shown(storage)} needs a driver that is not installed "
+            "(for PostgreSQL: pip install 'psycopg[binary]')"
+        ) from error
+    except (SQLAlchemyError, sqlite3.Error, RuntimeError) as error:
+        raise SweepError(f"STORAGE {shown(storage)} cannot be opened: {_reason(error)}") from error
+    return opened
+
+
+def _is_sqlite(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite"
+
+
+def _sqlite_file(url: URL) -> Path | None:
+    """The file of a SQLite address; None for another database, and for one in memory or with options."""
+    if not _is_sqlite(url) or not url.database or url.database.startswith((":memory:", "file:")):
+        return None
+    return Path(url.database).expanduser()
+
+
+def _engine_options(url: URL) -> dict[str, Any]:
+    if _is_sqlite(url):
+        return {"connect_args": {"timeout": LOCK_SECONDS}}
+    return {"pool_pre_ping": True, "pool_size": 20}
+
+
+def _probe_sqlite(url: URL) -> None:
+    """Fails now, and not at the first report, when the file cannot be written."""
+    engine = sqlalchemy.create_engine(url, connect_args={"timeout": LOCK_SECONDS})
+    with engine.connect() as connection:
+        raw = connection.connection.cursor()
+        raw.execute("BEGIN IMMEDIATE")
+        raw.execute("ROLLBACK")
+    engine.dispose()
+
+
+def _set_pragmas(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()
+
+
+def _reason(error: Exception) -> str:
+    """The driver's own words, in one line; they name host and user at most, never a password."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    text = str(cause).strip() or type(cause).__name__
+    return text.splitlines()[0][:200]

@@ -1,0 +1,172 @@
+"""Makes and reopens studies: what a study is of, whether a run may go on with it, and which trials count."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from spaces.space import SearchSpace
+from sweep.budget import Budget
+from sweep.errors import SweepError
+from sweep.version import __version__
+from trials.protocol import Ready
+
+# The study's user attribute that says what it is of; what a dashboard shows beside the study.
+IDENTITY = "sweep"
+# The study's user attribute that says how model and data were asked for: what an export refers to.
+SOURCE = "source"
+# A trial that its constraints alone ruled out; it was never trained and does not count.
+INFEASIBLE = "infeasible"
+METRIC = "evaluation loss"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What must be equal for losses to compare; each with what people call it and a fingerprint.
+
+    Attributes:
+        space: The space's name and fingerprint, with what may be tried.
+        model: The base model's, None before it is loaded.
+        data: The data set's, None before it is loaded.
+        budget: Every trial's budget.
+        seed: Fixes split, order and first weights.
+        code: This program's version.
+    """
+
+    space: dict[str, Any]
+    model: dict[str, Any] | None
+    data: dict[str, Any] | None
+    budget: dict[str, Any]
+    seed: int
+    code: str
+
+    @classmethod
+    def of(cls, space: SearchSpace, budget: Budget, seed: int, ready: Ready | None = None) -> "Identity":
+        """What a run is of; without `ready`, what can be known before anything is loaded."""
+        model = data = None
+        if ready is not None:
+            model = {"name": ready.model.name, "fingerprint": ready.model.fingerprint}
+            data = {"name": ready.data["dataset"], "fingerprint": ready.data["fingerprint"]}
+        resolved = {"name": space.name, "fingerprint": space.fingerprint(), "resolved": space.to_dict()}
+        return cls(resolved, model, data, budget.to_dict(), seed, __version__)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as the study keeps it."""
+        return vars(self).copy()
+
+    def differences(self, stored: Mapping[str, Any]) -> list[str]:
+        """What differs from a stored identity, in words; empty when a run may go on."""
+        found = []
+        if self.space["fingerprint"] != stored["space"]["fingerprint"]:
+            found.append(_space_difference(stored["space"], self.space))
+        for aspect, now in (("model", self.model), ("data set", self.data)):
+            before = stored["model" if aspect == "model" else "data"]
+            if now is not None and now["fingerprint"] != before["fingerprint"]:
+                names = (before["name"], now["name"])
+                told = f"{names[0]}, now {names[1]}" if names[0] != names[1] else f"{names[0]}, its content changed"
+                found.append(f"another {aspect} ({told})")
+        changed = [key for key in self.budget if self.budget[key] != stored["budget"].get(key)]
+        if changed:
+            told = ", ".join(f"{key} {stored['budget'].get(key)}, now {self.budget[key]}" for key in changed)
+            found.append(f"another budget ({told})")
+        if stored["seed"] != self.seed:
+            found.append(f"another seed ({stored['seed']}, now {self.seed})")
+        if stored["code"] != self.code:
+            found.append(f"another version of this program ({stored['code']}, now {self.code})")
+        return found
+
+
+def _space_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    if before["name"] != now["name"]:
+        return f"another space ({before['name']}, now {now['name']})"
+    knobs = []
+    for part in sorted(set(before["resolved"]) | set(now["resolved"])):
+        old, new = before["resolved"].get(part), now["resolved"].get(part)
+        if old == new:
+            continue
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            knobs += [key for key in sorted(set(old) | set(new)) if old.get(key) != new.get(key)]
+        else:
+            knobs.append(part)
+    return f"another version of the space {now['name']} (differs in {', '.join(dict.fromkeys(knobs))})"
+
+
+def check_identity(study_name: str, stored: Mapping[str, Any] | None, now: Identity) -> None:
+    """Refuses to go on with a study of something else.
+
+    Raises:
+        SweepError: Something differs; all differences are named.
+    """
+    if stored is None:
+        raise SweepError(
+            f"study {study_name!r} was not made by this program; its trials would not compare. "
+            "Give this one its own name with STUDY, or add --force"
+        )
+    found = now.differences(stored)
+    if found:
+        raise SweepError(
+            f"study {study_name!r} was made with {', '.join(found)}; losses would not compare.\n"
+            "Give this one its own name: STUDY=another-name (or --force to have one chosen)."
+        )
+
+
+def stored_identity(storage: RDBStorage, name: str) -> tuple[bool, dict[str, Any] | None]:
+    """Whether a study of that name exists, and what it is of (None when another program made it)."""
+    for summary in optuna.get_all_study_summaries(storage, include_best_trial=False):
+        if summary.study_name == name:
+            return True, summary.user_attrs.get(IDENTITY)
+    return False, None
+
+
+def free_name(storage: RDBStorage, name: str) -> str:
+    """The first of `name-2`, `name-3`, … that no study has."""
+    taken = set(optuna.get_all_study_names(storage))
+    number = 2
+    while f"{name}-{number}" in taken:
+        number += 1
+    return f"{name}-{number}"
+
+
+def create_study(storage: RDBStorage, name: str, identity: Identity, space: SearchSpace) -> optuna.Study:
+    """Makes a study, with the guide's starting points as its first trials."""
+    study = optuna.create_study(storage=storage, study_name=name, direction="minimize")
+    study.set_metric_names([METRIC])
+    study.set_user_attr(IDENTITY, identity.to_dict())
+    for point in space.start:
+        study.enqueue_trial(dict(point))
+    return study
+
+
+def load_study(storage: RDBStorage, name: str) -> optuna.Study:
+    """Opens a study to look at it.
+
+    Raises:
+        SweepError: There is none of that name.
+    """
+    names = optuna.get_all_study_names(storage)
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        listed = ", ".join(sorted(names)[:10]) or "none yet"
+        raise SweepError(f"no study named {name!r}.{hint} Studies there: {listed}")
+    return optuna.load_study(storage=storage, study_name=name, sampler=optuna.samplers.RandomSampler())
+
+
+def is_finished(trial: FrozenTrial) -> bool:
+    """Whether a trial counts towards N_TRIALS: complete or pruned, and not ruled out by a constraint."""
+    return trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and INFEASIBLE not in trial.user_attrs
+
+
+def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials that count, by number."""
+    return [trial for trial in study.get_trials(deepcopy=False) if is_finished(trial)]
+
+
+def best_trial(study: optuna.Study) -> FrozenTrial | None:
+    """The complete trial of lowest value; None before the first."""
+    complete = [t for t in finished_trials(study) if t.state == TrialState.COMPLETE and t.value is not None]
+    return min(complete, key=lambda trial: trial.value or 0.0, default=None)

@@ -1,0 +1,185 @@
+"""What a study has found, in words, and what to do next."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sweep.progress import format_learning_rate
+from sweep.table import ranked, ratio
+
+# A best value within this factor of a range's end counts as lying on its edge: learning rates nearer than that
+# are hardly told apart in a short trial.
+EDGE_FACTOR = 1.5
+# The same for a range that is not logarithmic: this share of its width.
+EDGE_SHARE = 0.1
+# By how much a range is widened beyond the edge that its best value lies on.
+WIDEN_FACTOR = 10.0
+
+
+def summary(rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any], rows_spent: int, rows_saved: int) -> list[str]:
+    """The findings of a study.
+
+    Args:
+        rows: Rows of `sweep_trials`.
+        space: The study's space as plain data (`SearchSpace.to_dict`).
+        rows_spent: Training rows seen by ended trials.
+        rows_saved: Training rows that pruning saved.
+    """
+    ended = [row for row in rows if row["state"] in ("complete", "pruned")]
+    complete = [row for row in ranked(rows) if row["state"] == "complete" and row["value"] is not None]
+    if not complete:
+        return [f"No trial of {len(ended)} is complete yet." if ended else "No trial has finished yet."]
+    best = complete[0]
+    lines = [
+        f"Best of {len(ended)}: rank {best['lora_rank']}, alpha {best['lora_alpha']:g} ({ratio(best)}), "
+        f"{target_words(best['lora_target'])}, learning rate {format_learning_rate(best['learning_rate'])}, "
+        f"batch {best['effective_batch_size']}: evaluation loss {best['value']:.3f}."
+    ]
+    lines += _start_line(rows, space, best)
+    lines += _edge_lines([row for row in ranked(ended) if row["value"] is not None], space)
+    lines += _pruning_line(ended, rows_spent, rows_saved)
+    failed = [row for row in rows if row["state"] == "failed"]
+    if failed:
+        numbers = ", ".join(str(row["trial_number"]) for row in failed[:5])
+        lines.append(
+            _fact("failures", f"{len(failed)} of {len(rows)} trials (trial {numbers}): {failed[-1]['reason']}")
+        )
+    return lines
+
+
+def next_steps(study: str, storage: str, default_storage: str) -> list[str]:
+    """The commands that go on from a finished study."""
+    where = "" if storage == default_storage else f" --storage {storage}"
+    make = "" if storage == default_storage else f" STORAGE={storage}"
+    commands = (
+        (f"sweep show {study}{where}", "every trial, and why it ended"),
+        (f"sweep export {study}{where}", "a LLaMA-Factory YAML and the adapter"),
+        (f"make dashboard{make}", "every curve and log, on 127.0.0.1"),
+    )
+    width = max(len(command) for command, _ in commands)
+    return [
+        f"{'Next:' if place == 0 else '':<6}{command:<{width}}   {what}"
+        for place, (command, what) in enumerate(commands)
+    ]
+
+
+def target_words(target: str) -> str:
+    """A target set for people."""
+    names = {
+        "all": "all linear layers",
+        "qv": "q and v",
+        "attention": "attention layers",
+        "mlp": "MLP layers",
+    }
+    return names.get(target, target)
+
+
+def edges(best_first: Sequence[Mapping[str, Any]], space: Mapping[str, Any]) -> list[tuple[str, float, str, str]]:
+    """The continuous ranges on whose edge the best trial lies.
+
+    Args:
+        best_first: Trials with a value, ranked.
+        space: The study's space as plain data.
+
+    Returns:
+        For each its knob, the best value, "upper" or "lower", and the assignment that widens it.
+    """
+    found = []
+    for knob, spec in space["search"].items():
+        bounds = spec.get("float")
+        values = [float(row["params"][knob]) for row in best_first if knob in row["params"]]
+        if bounds is None or not values or bounds[0] == bounds[1]:
+            continue
+        low, high = (float(bound) for bound in bounds)
+        edge, value = _edge(values, low, high, bool(spec.get("log"))), values[0]
+        if edge is not None:
+            hard = [float(limit) for limit in spec.get("limits") or (-math.inf, math.inf)]
+            wider = _widened(low, high, edge, bool(spec.get("log")), hard)
+            if wider != (low, high):
+                found.append((knob, float(value), edge, f"{knob}={_number(wider[0])}..{_number(wider[1])}"))
+    return found
+
+
+def _edge(values: Sequence[float], low: float, high: float, log: bool) -> str | None:
+    """Which end of its range the best value lies on; None when it lies inside.
+
+    Args:
+        values: The knob's values, the best trial's first.
+        low: The range's lower end.
+        high: Its upper end.
+        log: Whether it is searched by its logarithm.
+    """
+    places = [math.log(value) for value in values] if log else list(values)
+    start, end = (math.log(low), math.log(high)) if log else (low, high)
+    margin = math.log(EDGE_FACTOR) if log else EDGE_SHARE * (end - start)
+    below, above = places[0] - start, end - places[0]
+    if min(below, above) > margin:
+        return None
+    if max(below, above) > margin or len(places) < 2:
+        return "lower" if below < above else "upper"
+    # A range so narrow that both its ends are near: it is on the side that better trials lean to.
+    half = len(places) // 2
+    return "upper" if sum(places[:half]) / half > sum(places[-half:]) / half else "lower"
+
+
+def _widened(low: float, high: float, edge: str, log: bool, limits: Sequence[float]) -> tuple[float, float]:
+    if log:
+        wider = (low / WIDEN_FACTOR, high) if edge == "lower" else (low, high * WIDEN_FACTOR)
+    else:
+        wider = (low - (high - low), high) if edge == "lower" else (low, high + (high - low))
+    return max(wider[0], limits[0]), min(wider[1], limits[1])
+
+
+def _number(value: float) -> str:
+    """A number as a space file would hold it: 0.001 as 1e-3, 12 as 12."""
+    if value and (abs(value) < 0.01 or abs(value) >= 1e5):
+        mantissa, exponent = f"{value:.3e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
+    return f"{value:g}"
+
+
+def _start_line(rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any], best: Mapping[str, Any]) -> list[str]:
+    """How far the best is below the guide's starting point, which is trial 0 when the space has one."""
+    first = next((row for row in rows if row["trial_number"] == 0 and row["value"] is not None), None)
+    if not space["start"] or first is None or first is best:
+        return []
+    setting = (
+        f"rank {first['lora_rank']}, alpha {first['lora_alpha']:g}, {first['lora_target']}, "
+        f"learning rate {format_learning_rate(first['learning_rate'])}"
+    )
+    return [_fact("start point", f"{setting}: {first['value']:.3f}, so {first['value'] - best['value']:.3f} above")]
+
+
+def _edge_lines(best_first: Sequence[Mapping[str, Any]], space: Mapping[str, Any]) -> list[str]:
+    lines, found = [], edges(best_first, space)
+    for knob, value, edge, assignment in found:
+        low, high = (_number(float(bound)) for bound in space["search"][knob]["float"])
+        at = _number(float(f"{value:.2g}"))
+        lines.append(
+            _fact(
+                knob,
+                f"best at {at}, on the {edge} edge of {low}..{high}: the optimum may lie beyond.\n"
+                f"{'':18}Widen it in a study of its own: make sweep SPACE={space['name']} STUDY=wider "
+                f"SET={assignment}",
+            )
+        )
+    if "learning_rate" in space["search"] and all(knob != "learning_rate" for knob, *_ in found):
+        best = format_learning_rate(best_first[0]["learning_rate"])
+        lines.append(_fact("learning_rate", f"best at {best}, inside its range"))
+    return lines
+
+
+def _pruning_line(ended: Sequence[Mapping[str, Any]], spent: int, saved: int) -> list[str]:
+    pruned = sum(row["state"] == "pruned" for row in ended)
+    if not pruned:
+        return [_fact("pruning", "no trial was pruned")]
+    return [
+        _fact(
+            "pruning",
+            f"{pruned} of {len(ended)} trials pruned, {100 * saved / (saved + spent):.0f} % of rows saved",
+        )
+    ]
+
+
+def _fact(label: str, text: str) -> str:
+    return f"  {label:<14}  {text}"

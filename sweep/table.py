@@ -1,0 +1,60 @@
+"""A study's trials as a ranked table, and its numbers in words."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sweep.progress import format_learning_rate
+
+COLUMNS = ("rank", "trial", "loss", "rank:alpha", "target", "lr", "batch", "state", "reason")
+_STATE_ORDER = {"complete": 0, "pruned": 1, "running": 2, "interrupted": 2, "failed": 3}
+
+
+def ranked(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Trials from best to worst: complete ones by loss, then pruned ones by the best they reached."""
+
+    def key(row: Mapping[str, Any]) -> tuple[int, float, int]:
+        value = row["value"] if row["value"] is not None else math.inf
+        return _STATE_ORDER.get(row["state"], 4), value, row["trial_number"]
+
+    return sorted(rows, key=key)
+
+
+def table(rows: Sequence[Mapping[str, Any]], most: int | None = None) -> list[str]:
+    """The ranked trials as lines of text, with a heading; columns are as wide as they need to be.
+
+    Args:
+        rows: Rows of `sweep_trials`.
+        most: Trials that are shown; the rest are counted in a last line. None for all.
+    """
+    best_first = ranked(rows)
+    shown = best_first if most is None else best_first[:most]
+    cells = [COLUMNS, *(_cells(place, row) for place, row in enumerate(shown, start=1))]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS) - 1)]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]).rstrip()
+        for line in cells
+    ]
+    hidden = len(best_first) - len(shown)
+    return lines + ([f"… and {hidden} more: sweep show lists them all"] if hidden else [])
+
+
+def ratio(row: Mapping[str, Any]) -> str:
+    """Alpha to rank, as people say it: "2:1"."""
+    value = row["lora_alpha"] / row["lora_rank"]
+    return f"{value:g}:1" if value >= 1 else f"1:{1 / value:g}"
+
+
+def _cells(place: int, row: Mapping[str, Any]) -> tuple[str, ...]:
+    value = row["value"]
+    return (
+        str(place) if row["state"] == "complete" else "-",
+        str(row["trial_number"]),
+        f"{value:.3f}" if value is not None else "-",
+        f"{row['lora_rank']}:{row['lora_alpha']:g}",
+        str(row["lora_target"]),
+        format_learning_rate(row["learning_rate"]),
+        str(row["effective_batch_size"]),
+        row["state"],
+        (row["reason"] or "").replace("\n", " "),
+    )

@@ -1,0 +1,113 @@
+"""What a trial leaves in its folder, and what of it goes to the dashboard.
+
+A folder holds `trainer_log.jsonl` (LLaMA-Factory's fields), `config.json`, `curve.png`, the adapter in PEFT's
+format, and checkpoints while the trial runs.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from trials.protocol import Moved
+from trials.report import Report
+
+LOG, CONFIG, CURVE, ADAPTER = "trainer_log.jsonl", "config.json", "curve.png", "adapter"
+
+
+def study_folder(output: Path, study_name: str) -> Path:
+    """A study's folder. A name that is no plain file name gets a safe one with a hash of its own."""
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", study_name).strip(".-")[:80]
+    if safe != study_name:
+        safe = f"{safe or 'study'}-{sha256(study_name.encode()).hexdigest()[:8]}"
+    return output / safe
+
+
+def trial_folder(output: Path, study_name: str, number: int) -> Path:
+    """A trial's folder."""
+    return study_folder(output, study_name) / "trials" / f"{number:05d}"
+
+
+class TrainerLog:
+    """A trial's `trainer_log.jsonl`: a line a step, and one an evaluation, in LLaMA-Factory's words."""
+
+    def __init__(self, folder: Path, reports: Sequence[Report], next_step: int) -> None:
+        """Opens the log for writing from `next_step` on.
+
+        Args:
+            folder: The trial's folder.
+            reports: The evaluations before that step.
+            next_step: The first step that is still to be written; an earlier session's lines from there on,
+                which its checkpoint did not hold, are dropped.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / LOG
+        steps = [line for line in _lines(self._path) if "loss" in line and line["current_steps"] < next_step]
+        evaluations = [_report_line(report) for report in reports]
+        lines = sorted(steps + evaluations, key=lambda line: (line["current_steps"], "eval_loss" in line))
+        with self._path.open("w", encoding="utf8") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+
+    def add_step(self, moved: Moved, seconds: float) -> None:
+        """Writes an optimizer step. `seconds` is the time that the trial has taken so far."""
+        losses = {"loss": moved.train_loss, "lr": moved.learning_rate}
+        self._append(_line(moved.step, moved.total_steps, moved.epoch, seconds, losses))
+
+    def add_report(self, report: Report) -> None:
+        """Writes an evaluation."""
+        self._append(_report_line(report))
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        with self._path.open("a", encoding="utf8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def _report_line(report: Report) -> dict[str, Any]:
+    losses = {"eval_loss": report.eval_loss}
+    return _line(report.step, report.total_steps, report.epoch, report.seconds, losses)
+
+
+def _line(step: int, total: int, epoch: float, seconds: float, losses: Mapping[str, float]) -> dict[str, Any]:
+    return {
+        "current_steps": step,
+        "total_steps": total,
+        **losses,
+        "epoch": round(epoch, 4),
+        "percentage": round(100 * step / total, 2),
+        "elapsed_time": clock(seconds),
+        "remaining_time": clock(seconds / max(1, step) * (total - step)),
+    }
+
+
+def write_config(folder: Path, config: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+    """Writes a trial's final settings: every training field, and what the space gave."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"config": config, "params": params}, indent=2) + "\n"
+    (folder / CONFIG).write_text(text, encoding="utf8")
+
+
+def delete_adapter(folder: Path) -> None:
+    """Deletes a trial's adapter, if it has one."""
+    shutil.rmtree(folder / ADAPTER, ignore_errors=True)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as LLaMA-Factory writes them: "0:08:23"."""
+    minutes, second = divmod(int(seconds), 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{hour}:{minute:02d}:{second:02d}"
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The log's whole lines; a last one that a kill cut off is dropped."""
+    lines = []
+    if path.exists():
+        for text in path.read_text(encoding="utf8").splitlines():
+            try:
+                lines.append(json.loads(text))
+            except ValueError:
+                continue
+    return lines

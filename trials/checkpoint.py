@@ -1,0 +1,85 @@
+"""A run's whole state on disk, written so that a kill at any moment leaves a whole one behind.
+
+Knows files only: tensors (safetensors) and plain data (JSON). The newest state lies in `checkpoint/`, the one
+before it in `checkpoint.before/`; a state that cannot be read whole falls back to the one before.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+NEWEST, BEFORE, WRITING = "checkpoint", "checkpoint.before", "checkpoint.writing"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was saved: tensors by name (on the CPU) and JSON-able values."""
+
+    tensors: Mapping[str, torch.Tensor]
+    values: Mapping[str, Any]
+
+
+def save_checkpoint(folder: Path, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
+    """Writes a state into `folder`, keeping the one before.
+
+    Raises:
+        OSError: The disk is full or cannot be written; what was there before is untouched.
+    """
+    writing = folder / WRITING
+    shutil.rmtree(writing, ignore_errors=True)
+    writing.mkdir(parents=True)
+    tensor_file = writing / "tensors.safetensors"
+    try:
+        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, tensor_file)
+    except SafetensorError as error:
+        raise OSError(f"cannot write {tensor_file}: {error}") from error
+    text = json.dumps({**values, "tensors_sha256": _sha256(tensor_file)})
+    with (writing / "state.json").open("w", encoding="utf8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    newest, before = folder / NEWEST, folder / BEFORE
+    if newest.exists():
+        shutil.rmtree(before, ignore_errors=True)
+        os.replace(newest, before)
+    os.replace(writing, newest)
+
+
+def load_checkpoint(folder: Path) -> Checkpoint | None:
+    """Returns the newest state in `folder` that can be read whole, or None."""
+    for name in (NEWEST, BEFORE):
+        checkpoint = _read(folder / name)
+        if checkpoint is not None:
+            return checkpoint
+    return None
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Deletes every state in `folder`."""
+    for name in (NEWEST, BEFORE, WRITING):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _read(path: Path) -> Checkpoint | None:
+    tensor_file = path / "tensors.safetensors"
+    try:
+        values = json.loads((path / "state.json").read_text(encoding="utf8"))
+        if values.pop("tensors_sha256") != _sha256(tensor_file):
+            return None
+        return Checkpoint(load_file(tensor_file), values)
+    except (OSError, ValueError, KeyError, AttributeError, SafetensorError):
+        return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,220 @@
+"""Finds, checks and loads a base model: the default one, a local folder, or a hub name."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from trials.default_model import NAME as DEFAULT_NAME
+from trials.default_model import default_model
+from trials.errors import ModelError
+from trials.protocol import DeviceFacts, ModelFacts
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+# What is needed of a hub repository: no pickled weights, no other frameworks' files.
+HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.py"]
+# Bytes that are hashed at either end of each weights file: hashing all of a large model takes a minute.
+SAMPLE_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A frozen base model with its tokenizer.
+
+    Attributes:
+        model: The transformers model, without gradients.
+        tokenizer: Its tokenizer.
+        tokenizer_fingerprint: 16 hex characters of vocabulary and chat template.
+        reference: What an adapter's file names as its base: a folder, or the hub name.
+        device: Where inputs go.
+        facts: What is told to the coordinator.
+    """
+
+    model: Any
+    tokenizer: Any
+    tokenizer_fingerprint: str
+    reference: str
+    device: torch.device
+    facts: ModelFacts
+
+    def device_facts(self) -> DeviceFacts:
+        """Name and memory of the device, as they are now."""
+        if self.device.type == "cuda":
+            count = torch.cuda.device_count()
+            memory = [torch.cuda.mem_get_info(index) for index in range(count)]
+            return DeviceFacts(
+                name=torch.cuda.get_device_name(0),
+                memory_bytes=sum(total for _, total in memory),
+                free_bytes=sum(free for free, _ in memory),
+            )
+        total, available = system_memory()
+        return DeviceFacts(name="cpu", memory_bytes=total, free_bytes=available)
+
+
+def find_model(model: str, cache: Path) -> tuple[Path, str]:
+    """Returns the folder of a model and its name for people.
+
+    Args:
+        model: Empty for the default model, else a folder or a hub name.
+        cache: The cache folder of the default model.
+
+    Raises:
+        ModelError: Nothing of that name can be found, or it has no safetensors weights.
+    """
+    if not model or model == DEFAULT_NAME:
+        return default_model(cache), DEFAULT_NAME
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        name = folder.resolve().name
+    elif folder.exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
+        raise ModelError(f"no model folder {model!r}: give a folder with config.json and safetensors, or a hub name")
+    else:
+        folder, name = _from_hub(model), model
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"the model folder {model!r} has no config.json")
+    if not list(folder.glob("*.safetensors")):
+        others = sorted(p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth"})
+        found = f"; it has {', '.join(others)}, which can hold code and is not loaded" if others else ""
+        raise ModelError(f"the model {model!r} has no *.safetensors weights{found}")
+    return folder, name
+
+
+def _from_hub(model: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=HUB_FILES))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise ModelError(
+            f"no model {model!r}: it is no local folder, and the hub gave none of that name ({reason})"
+        ) from error
+
+
+def load_base(folder: Path, name: str, dtype: str, trust_remote_code: bool = False) -> BaseModel:
+    """Loads a base model and its tokenizer onto this process's device, frozen.
+
+    On one GPU or none the whole model goes there; over several GPUs accelerate spreads its layers.
+
+    Args:
+        folder: As `find_model` gave it.
+        name: For people.
+        dtype: "auto", "bf16" or "fp32".
+        trust_remote_code: Whether the model may bring its own code.
+
+    Raises:
+        ModelError: transformers cannot load it.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    gpus = torch.cuda.device_count()
+    kind = pick_dtype() if dtype == "auto" else dtype
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=DTYPES[kind],
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            **({"device_map": "auto"} if gpus > 1 else {}),
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+        raise ModelError(f"the model {name!r} cannot be loaded: {reason}") from error
+    device = torch.device("cuda", 0) if gpus else torch.device("cpu")
+    if gpus == 1:
+        model.cuda()
+    model.requires_grad_(False)
+    model.config.use_cache = False
+    model.eval()
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return BaseModel(
+        model=model,
+        tokenizer=tokenizer,
+        tokenizer_fingerprint=tokenizer_fingerprint(tokenizer),
+        reference=name if "/" in name else str(folder.resolve()),
+        device=device,
+        facts=_facts(model, name, kind, model_fingerprint(folder)),
+    )
+
+
+def pick_dtype() -> str:
+    """bf16 where the device has units for it (then it trains about 1.5 times as fast), else fp32."""
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return "fp32"
+    return "bf16" if "avx512_bf16" in flags or "amx_bf16" in flags else "fp32"
+
+
+def linear_modules(model: Any) -> tuple[str, ...]:
+    """Leaf names of the modules that an adapter can be put on, but for the output embedding.
+
+    transformers' Conv1D (GPT-2's) counts as linear: PEFT adapts it too.
+    """
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    names = {
+        path.rsplit(".", 1)[-1]
+        for path, module in model.named_modules()
+        if module is not head and (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D")
+    }
+    return tuple(sorted(names))
+
+
+def _facts(model: Any, name: str, dtype: str, fingerprint: str) -> ModelFacts:
+    config = model.config.get_text_config()
+    return ModelFacts(
+        name=name,
+        model_type=str(config.model_type),
+        layers=int(config.num_hidden_layers),
+        hidden_size=int(config.hidden_size),
+        vocab_size=int(config.vocab_size),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        linear_modules=linear_modules(model),
+        dtype=dtype,
+        fingerprint=fingerprint,
+    )
+
+
+def model_fingerprint(folder: Path) -> str:
+    """16 hex characters of a model's settings and weights, whatever the folder is called.
+
+    Covers config.json but for the keys that tell where or by which version it was saved, and of each weights
+    file its size, both ends and its header (names, shapes and offsets of all tensors).
+    """
+    config = json.loads((folder / "config.json").read_text(encoding="utf8"))
+    config = {key: value for key, value in config.items() if key not in {"_name_or_path", "transformers_version"}}
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            header_bytes = int.from_bytes(file.read(8), "little")
+            header = file.read(min(header_bytes, size))
+            start = file.read(SAMPLE_BYTES)
+            file.seek(max(0, size - SAMPLE_BYTES))
+            digest.update(f"{path.name} {size}".encode() + header + start + file.read())
+    return digest.hexdigest()[:16]
+
+
+def tokenizer_fingerprint(tokenizer: Any) -> str:
+    """16 hex characters of what decides how text becomes tokens: vocabulary, special tokens, chat template."""
+    parts = [tokenizer.get_vocab(), tokenizer.chat_template, sorted(map(str, tokenizer.all_special_tokens))]
+    if hasattr(tokenizer, "backend_tokenizer"):
+        parts.append(tokenizer.backend_tokenizer.to_str())
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def system_memory() -> tuple[int, int]:
+    """This machine's memory in bytes: all, and what could be had now."""
+    import psutil
+
+    memory = psutil.virtual_memory()
+    return int(memory.total), int(memory.available)

@@ -1,0 +1,159 @@
+"""What a coordinator and a worker say to each other over their pipe. Torch-free.
+
+The coordinator sends a `WorkerSetup` once, then `Job` and `Stop`; closing the pipe ends the worker. The worker
+answers the setup with `Ready` or `Failed`; a job with `Moved` (a step) and `Report` (an evaluation) messages and
+one closing message: `Finished`, `Saved` or `Failed`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from trials.config import TrialConfig
+from trials.report import Report
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """What a worker loads once and keeps: a base model and tokenised data on one device.
+
+    Attributes:
+        model: A local folder or a hub name; empty for the default model.
+        dataset: A file, folder or hub name; empty for the stage's default data.
+        stage: "sft" or "pt".
+        cutoff_len: Tokens at which a row is cut.
+        max_samples: Training rows at most; None for all.
+        val_size: Evaluation rows: below 1 a share of all rows, else their number.
+        seed: Fixes split, order and evaluation set.
+        dtype: "auto", "bf16" or "fp32": of the base model's weights.
+        threads: CPU threads of this worker; 0 leaves torch's choice.
+        trust_remote_code: Whether a hub model may bring its own code.
+        cache_dir: Where prepared models and data are kept.
+    """
+
+    model: str
+    dataset: str
+    stage: str
+    cutoff_len: int
+    max_samples: int | None
+    val_size: float
+    seed: int
+    dtype: str
+    threads: int
+    trust_remote_code: bool
+    cache_dir: Path
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a coordinator needs to know of a base model without loading it.
+
+    Attributes:
+        name: For people.
+        model_type: The architecture's name in transformers ("llama").
+        layers: Hidden layers.
+        hidden_size: Width of the residual stream.
+        vocab_size: Rows of the output embedding.
+        parameters: Number of weights.
+        linear_modules: Leaf names of the linear modules but for the output embedding.
+        dtype: Of the weights in memory: "bf16" or "fp32".
+        fingerprint: 16 hex characters of the weights and settings, the same on every machine.
+    """
+
+    name: str
+    model_type: str
+    layers: int
+    hidden_size: int
+    vocab_size: int
+    parameters: int
+    linear_modules: tuple[str, ...]
+    dtype: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """Where a worker runs.
+
+    Attributes:
+        name: "cpu", or the GPU's own name.
+        memory_bytes: All memory of the device (of all its devices together when it has several).
+        free_bytes: What was free once the base model was loaded.
+    """
+
+    name: str
+    memory_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A worker has loaded everything and waits for jobs. `data` is `trials.data.DataFacts` as plain data."""
+
+    model: ModelFacts
+    data: dict[str, object]
+    device: DeviceFacts
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to do in `folder`, going on from its checkpoint there when it has one."""
+
+    config: TrialConfig
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Stop:
+    """End the running job: at its next evaluation with a checkpoint if `save`, else at once."""
+
+    save: bool
+
+
+@dataclass(frozen=True)
+class Moved:
+    """One optimizer step was taken.
+
+    Attributes:
+        step: Optimizer steps taken so far.
+        total_steps: Of the whole run.
+        epoch: Passes over the training rows, as a fraction.
+        train_loss: Mean loss over this step's label tokens, in nats per token.
+        learning_rate: The rate that this step used.
+        tokens_per_second: Training tokens over this step's wall time.
+    """
+
+    step: int
+    total_steps: int
+    epoch: float
+    train_loss: float
+    learning_rate: float
+    tokens_per_second: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The job is over: its horizon reached, stopped early, or closed.
+
+    `trainable_parameters` counts the adapter's weights; `early` says that patience ran out.
+    """
+
+    trainable_parameters: int
+    early: bool
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The job was stopped at an evaluation and its checkpoint lies in its folder."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The setup or the job failed. `expected` is an error of this room: its message alone says all."""
+
+    message: str
+    detail: str
+    expected: bool
+
+
+Message = Ready | Moved | Report | Finished | Saved | Failed
+Command = WorkerSetup | Job | Stop

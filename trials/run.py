@@ -1,0 +1,264 @@
+"""One LoRA run: a resumable state machine that is iterated to get reports.
+
+A run owns all that it changes: adapter, optimizer, schedule, place in the data, generators of chance. The base
+model is shared and frozen. A run gives its next micro-batch (`next_micro_batch`) and takes its loss
+(`take_loss`) as separate steps, so that whoever drives it decides which forward pass they share; `__iter__`
+drives a run alone.
+"""
+
+import dataclasses
+import inspect
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch.nn import functional
+
+from trials.adapters import Adapter
+from trials.batches import (
+    IGNORED,
+    MicroBatch,
+    RowOrder,
+    collate,
+    evaluation_batches,
+    label_count,
+    window,
+)
+from trials.checkpoint import load_checkpoint, save_checkpoint
+from trials.config import TrialConfig
+from trials.curve import LearningCurve
+from trials.data import PreparedData
+from trials.memory import forget_peak, peak_memory_bytes
+from trials.model import BaseModel
+from trials.protocol import Moved
+from trials.report import Report
+from trials.schedule import report_steps
+
+
+class LoraRun:
+    """A run in `folder`: its adapter and checkpoints are written there.
+
+    Attributes:
+        curve: The reports so far, those from before a resume included.
+        early: Whether patience ran out before the horizon.
+        total_steps: Optimizer steps of the whole run.
+    """
+
+    def __init__(self, config: TrialConfig, base: BaseModel, data: PreparedData, folder: Path) -> None:
+        """Puts a fresh adapter on the base, or the checkpoint's when `folder` has one of this config."""
+        forget_peak()
+        self.config, self.folder = config, folder
+        self._base, self._data = base, data
+        self._adapter = Adapter(base.model, config, base.reference)
+        self._named = dict(self._adapter.named_parameters())
+        self._takes_logits_to_keep = "logits_to_keep" in inspect.signature(base.model.forward).parameters
+        self.total_steps = config.total_steps(len(data.train))
+        self._report_steps = report_steps(self.total_steps, config.evaluations)
+        self._order = RowOrder(len(data.train), config.seed)
+        self._make_optimizer()
+        self.curve = LearningCurve()
+        self.step, self.tokens, self.early = 0, 0, False
+        self._window: list[list[int]] = []
+        self._window_labels = 0
+        self._loss_sum, self._label_sum = 0.0, 0
+        self._rate, self._grad_norm = 0.0, 0.0
+        self._seconds_before, self._started = 0.0, time.monotonic()
+        torch.manual_seed(config.seed)
+        self._resume()
+
+    @property
+    def trainable_parameters(self) -> int:
+        """Weights of the adapter."""
+        return sum(parameter.numel() for parameter in self._named.values())
+
+    def __iter__(self) -> Iterator[Report]:
+        """Trains to the horizon; yields the reports from before a resume first, then each new one."""
+        return self.drive(lambda moved: None, lambda: False)
+
+    def drive(self, on_step: Callable[[Moved], None], should_close: Callable[[], bool]) -> Iterator[Report]:
+        """As iterating, but says each step and ends quietly as soon as `should_close()` is true.
+
+        Every report's checkpoint is on disk before the report is yielded.
+        """
+        yield from list(self.curve.reports)
+        while not self.done:
+            started, tokens = time.monotonic(), self.tokens
+            loss_sum, label_sum = self._loss_sum, self._label_sum
+            finished_step = False
+            while not finished_step:
+                if should_close():
+                    return
+                batch = self.next_micro_batch()
+                finished_step = self.take_loss(self.loss_of(batch), batch)
+            on_step(
+                Moved(
+                    step=self.step,
+                    total_steps=self.total_steps,
+                    epoch=self.epoch,
+                    train_loss=(self._loss_sum - loss_sum) / max(1, self._label_sum - label_sum),
+                    learning_rate=self._rate,
+                    tokens_per_second=(self.tokens - tokens) / max(1e-9, time.monotonic() - started),
+                )
+            )
+            if self.step in self._report_steps:
+                yield self._report()
+
+    @property
+    def done(self) -> bool:
+        """Whether the horizon is reached or patience has run out."""
+        return self.early or self.step >= self.total_steps
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the training rows, as a fraction."""
+        return self.step * self.config.effective_batch_size / len(self._data.train)
+
+    def next_micro_batch(self) -> MicroBatch:
+        """The next rows to pass forward, on the base's device."""
+        config = self.config
+        if not self._window:
+            self._window = window(
+                self._data.train,
+                self._order,
+                self.step,
+                config.effective_batch_size,
+                config.per_device_train_batch_size,
+            )
+            self._window_labels = sum(label_count(self._data.train, i) for indices in self._window for i in indices)
+        batch = collate(self._data.train, self._window.pop(0), self._base.tokenizer.pad_token_id)
+        return batch.to(self._base.device)
+
+    def loss_of(self, batch: MicroBatch) -> torch.Tensor:
+        """The loss summed over the batch's label tokens, in nats; a scalar."""
+        model, targets = self._base.model, batch.targets
+        if self._takes_logits_to_keep:
+            # Only positions where some row has a label: the output embedding is a fifth of a small model.
+            keep = (targets != IGNORED).any(dim=0).nonzero().squeeze(1)
+            logits = model(input_ids=batch.ids, attention_mask=batch.mask, logits_to_keep=keep).logits
+            targets = targets[:, keep]
+        else:
+            logits = model(input_ids=batch.ids, attention_mask=batch.mask).logits
+        counted = targets != IGNORED
+        return functional.cross_entropy(logits[counted].float(), targets[counted], reduction="sum")
+
+    def take_loss(self, loss: torch.Tensor, batch: MicroBatch) -> bool:
+        """Takes the gradient of a micro-batch's summed loss; True when that completed an optimizer step.
+
+        The step's loss is the mean over the label tokens of its whole window, so that it does not depend on
+        how the window was split.
+        """
+        torch.autograd.backward(loss / max(1, self._window_labels))
+        self._loss_sum += float(loss.detach())
+        self._label_sum += batch.labels
+        self.tokens += batch.tokens
+        if self._window:
+            return False
+        self._optimizer_step()
+        return True
+
+    def evaluate(self) -> float:
+        """Mean loss over the evaluation set's label tokens, in nats per token."""
+        rows, total, labels = self._data.evaluation, 0.0, 0
+        self._adapter.model.eval()
+        with torch.no_grad():
+            for indices in evaluation_batches(rows):
+                batch = collate(rows, indices, self._base.tokenizer.pad_token_id).to(self._base.device)
+                total += float(self.loss_of(batch))
+                labels += batch.labels
+        self._adapter.model.train()
+        return total / max(1, labels)
+
+    def close(self) -> None:
+        """Takes the adapter off the base; the run cannot go on after it."""
+        self._optimizer.zero_grad(set_to_none=True)
+        self._adapter.remove()
+
+    def _make_optimizer(self) -> None:
+        from transformers import get_scheduler
+
+        config = self.config
+        self._adapter.model.train()
+        self._optimizer = torch.optim.AdamW(
+            self._named.values(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self._scheduler = get_scheduler(
+            config.lr_scheduler_type,
+            self._optimizer,
+            num_warmup_steps=math.ceil(config.warmup_ratio * self.total_steps),
+            num_training_steps=self.total_steps,
+        )
+
+    def _optimizer_step(self) -> None:
+        limit = self.config.max_grad_norm or math.inf
+        self._grad_norm = float(torch.nn.utils.clip_grad_norm_(self._named.values(), limit))
+        self._rate = float(self._scheduler.get_last_lr()[0])
+        self._optimizer.step()
+        self._scheduler.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+
+    def _report(self) -> Report:
+        eval_loss = self.evaluate()
+        report = Report(
+            evaluation=self._report_steps.index(self.step) + 1,
+            total_evaluations=len(self._report_steps),
+            step=self.step,
+            total_steps=self.total_steps,
+            tokens=self.tokens,
+            epoch=self.epoch,
+            train_loss=self._loss_sum / max(1, self._label_sum),
+            eval_loss=eval_loss,
+            learning_rate=self._rate,
+            grad_norm=self._grad_norm,
+            seconds=self._seconds_before + time.monotonic() - self._started,
+            peak_memory_bytes=peak_memory_bytes(),
+        )
+        self._loss_sum, self._label_sum = 0.0, 0
+        self.curve.append(report)
+        self.early = self.curve.stalled(self.config.early_stopping_patience)
+        if self.curve.best is report:
+            self._adapter.save(self.folder / "adapter")
+        self._save()
+        return report
+
+    def _save(self) -> None:
+        tensors: dict[str, torch.Tensor] = {f"adapter.{name}": parameter for name, parameter in self._named.items()}
+        for name, parameter in self._named.items():
+            for key, value in self._optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{key}.{name}"] = value
+        tensors["rng.cpu"] = torch.get_rng_state()
+        if self._base.device.type == "cuda":
+            tensors["rng.cuda"] = torch.cuda.get_rng_state(self._base.device)
+        values = {
+            "config": self.config.fingerprint(),
+            "step": self.step,
+            "tokens": self.tokens,
+            "early": self.early,
+            "reports": [dataclasses.asdict(report) for report in self.curve.reports],
+        }
+        save_checkpoint(self.folder, tensors, values)
+
+    def _resume(self) -> None:
+        """Goes on from the folder's checkpoint, if it has one and it is of this config."""
+        checkpoint = load_checkpoint(self.folder)
+        if checkpoint is None or checkpoint.values["config"] != self.config.fingerprint():
+            return
+        tensors, values = checkpoint.tensors, checkpoint.values
+        with torch.no_grad():
+            for name, parameter in self._named.items():
+                parameter.copy_(tensors[f"adapter.{name}"])
+                state = {
+                    key: tensors[f"optimizer.{key}.{name}"].to(parameter.device if key != "step" else "cpu")
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                }
+                self._optimizer.state[parameter].update(state)
+        torch.set_rng_state(tensors["rng.cpu"])
+        if "rng.cuda" in tensors and self._base.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["rng.cuda"], self._base.device)
+        self.step, self.tokens, self.early = values["step"], values["tokens"], values["early"]
+        self.curve = LearningCurve([Report(**report) for report in values["reports"]])
+        self._seconds_before = self.curve.reports[-1].seconds
+        self._scheduler.last_epoch = self.step - 1
+        self._scheduler.step()
