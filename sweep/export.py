@@ -15,8 +15,8 @@ import yaml
 
 from sweep.errors import SweepError
 from sweep.table import ranked
-from sweep.trial_files import ADAPTER
 from trials.default_data import to_messages
+from trials.folders import ADAPTER
 from trials.rows import Chat, Text, read_rows
 
 TRAINING_FILE = "train.yaml"

@@ -48,7 +48,11 @@ def lines(
 def model_line(plan: Plan) -> str:
     """The model's name, shape and precision."""
     model = plan.ready.model
-    size = f"{model.parameters / 1e6:.0f}M" if model.parameters < 1e9 else f"{model.parameters / 1e9:.1f}B"
+    size = next(
+        f"{model.parameters / unit:.3g}{letter}"
+        for unit, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k"), (1, ""))
+        if model.parameters >= unit
+    )
     shape = f"{model.model_type}, {model.layers} layers, {model.hidden_size} wide, {size} parameters"
     return f"{model.name} ({shape})   {model.dtype} on {describe_memory(plan.ready.device)}"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial
 
 from sweep.artifacts import Artifacts
 from sweep.errors import SweepError, TrialFailed, TrialInterrupted, WorkerDied
@@ -19,7 +20,7 @@ from sweep.pruners import HORIZON, WARMUP
 from sweep.recovery import OWNER, first_number, this_process
 from sweep.results import Results, target_name
 from sweep.study import INFEASIBLE, best_trial, finished_trials
-from sweep.trial_files import delete_adapter, trial_folder, write_config
+from sweep.trial_files import delete_adapter, delete_checkpoints, trial_folder, write_config
 from trials.config import TrialConfig
 from trials.schedule import report_steps
 
@@ -213,6 +214,16 @@ class OneTrial:
             StudyView(study.study_name, session.total, len(finished_trials(study)) + counted, best, spent, saved)
         )
         session.progress.trial_ended(self._view)
+
+
+def clean_up(output: Path) -> Callable[[optuna.Study, FrozenTrial], None]:
+    """Returns what Optuna calls once a trial is told: only now are its checkpoints of no more use."""
+
+    def delete(study: optuna.Study, trial: FrozenTrial) -> None:
+        number = trial.system_attrs.get("failed_trial", trial.number)
+        delete_checkpoints(trial_folder(output, study.study_name, number))
+
+    return delete
 
 
 def describe(config: TrialConfig, view: TrialView) -> str:

@@ -39,6 +39,24 @@ class Projection:
     loss: float
     error: float
 
+    @property
+    def worst(self) -> float:
+        """The loss that it will hardly miss."""
+        return self.loss + CERTAINTY * self.error
+
+
+@dataclass(frozen=True)
+class _Rival:
+    """What another trial has reached, or, still running, is trusted to reach."""
+
+    number: int
+    reach: Projection
+    running: bool
+
+    def words(self, sign: float) -> str:
+        loss = f"{sign * self.reach.loss:.3f}"
+        return f"trial {self.number} heads for {loss}" if self.running else f"trial {self.number} reached {loss}"
+
 
 def project(values: Sequence[float], horizon: int) -> Projection:
     """Extrapolates a curve to its horizon by a damped slope.
@@ -103,16 +121,12 @@ class TrendPruner(BasePruner):
         rival = self._best_rival(study, trial, sign)
         if rival is None:
             return None
-        mine = project(values, horizon)
-        gap = math.hypot(mine.error, rival.error)
-        if mine.loss - rival.loss <= max(TIE, CERTAINTY * gap):
+        mine, best = project(values, horizon), rival.reach
+        if mine.loss - best.loss <= max(TIE, CERTAINTY * math.hypot(mine.error, best.error)):
             return None
-        return (
-            f"projected {sign * mine.loss:.3f} ± {mine.error:.3f} at report {horizon}, "
-            f"the best is {sign * rival.loss:.3f}"
-        )
+        return f"projected {sign * mine.loss:.3f} ± {mine.error:.3f}, and {rival.words(sign)}"
 
-    def _best_rival(self, study: optuna.study.Study, trial: FrozenTrial, sign: float) -> Projection | None:
+    def _best_rival(self, study: optuna.study.Study, trial: FrozenTrial, sign: float) -> _Rival | None:
         """The best that another trial has reached or can be trusted to reach."""
         rivals = []
         states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
@@ -121,20 +135,20 @@ class TrendPruner(BasePruner):
                 continue
             values = _values(other, sign)
             if values and all(math.isfinite(value) for value in values):
-                rivals.append(self._promise(other, values))
+                rivals.append(self._rival(other, values))
             elif other.state == TrialState.COMPLETE and other.value is not None and math.isfinite(other.value):
-                rivals.append(Projection(sign * other.value, 0.0))
+                rivals.append(_Rival(other.number, Projection(sign * other.value, 0.0), running=False))
         # By the end that it will not miss, so that a steep beginning promises nothing.
-        return min(rivals, key=lambda rival: rival.loss + CERTAINTY * rival.error, default=None)
+        return min(rivals, key=lambda rival: rival.reach.worst, default=None)
 
-    def _promise(self, other: FrozenTrial, values: Sequence[float]) -> Projection:
-        """What a rival is good for: what it has reached, or more when it still runs."""
+    def _rival(self, other: FrozenTrial, values: Sequence[float]) -> _Rival:
+        """What a trial is good for: what it has reached, or more when it still runs."""
         reached = Projection(min(values), 0.0)
-        if other.state != TrialState.RUNNING:
-            return reached
-        projected = project(values, int(other.user_attrs.get(HORIZON, self._horizon)))
-        worst = projected.loss + CERTAINTY * projected.error
-        return projected if worst < reached.loss else reached
+        if other.state == TrialState.RUNNING:
+            projected = project(values, int(other.user_attrs.get(HORIZON, self._horizon)))
+            if projected.worst < reached.loss:
+                return _Rival(other.number, projected, running=True)
+        return _Rival(other.number, reached, running=False)
 
 
 def _values(trial: FrozenTrial, sign: float) -> list[float]:

@@ -87,8 +87,10 @@ def edges(best_first: Sequence[Mapping[str, Any]], space: Mapping[str, Any]) -> 
     found = []
     for knob, spec in space["search"].items():
         bounds = spec.get("float")
+        if bounds is None or bounds[0] == bounds[1]:
+            continue
         values = [float(row["params"][knob]) for row in best_first if knob in row["params"]]
-        if bounds is None or not values or bounds[0] == bounds[1]:
+        if not values:
             continue
         low, high = (float(bound) for bound in bounds)
         edge, value = _edge(values, low, high, bool(spec.get("log"))), values[0]

@@ -22,7 +22,7 @@ from sweep.devices import Slot, list_gpus, plan_slots
 from sweep.errors import SweepError, TrialFailed, TrialInterrupted, WorkerDied
 from sweep.launchers.base import Launcher
 from sweep.launchers.local import LocalLauncher
-from sweep.objective import Session, make_objective
+from sweep.objective import Session, clean_up, make_objective
 from sweep.options import SweepOptions
 from sweep.plan import BATCH, KNOBS, Plan, drop_idle_epochs
 from sweep.progress import make_progress
@@ -223,7 +223,7 @@ def _search(session: Session, study: optuna.Study) -> None:
             n_trials=left,
             n_jobs=min(session.launcher.slots, left),
             catch=(TrialFailed, WorkerDied),
-            callbacks=[watch],
+            callbacks=[watch, clean_up(session.output)],
         )
         watch.raise_if_hopeless()
 

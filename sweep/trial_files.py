@@ -12,10 +12,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from trials.folders import ADAPTER, CHECKPOINTS
 from trials.protocol import Moved
 from trials.report import Report
 
-LOG, CONFIG, CURVE, ADAPTER = "trainer_log.jsonl", "config.json", "curve.png", "adapter"
+LOG, CONFIG, CURVE = "trainer_log.jsonl", "config.json", "curve.png"
 
 
 def study_folder(output: Path, study_name: str) -> Path:
@@ -92,6 +93,12 @@ def write_config(folder: Path, config: Mapping[str, Any], params: Mapping[str, A
 def delete_adapter(folder: Path) -> None:
     """Deletes a trial's adapter, if it has one."""
     shutil.rmtree(folder / ADAPTER, ignore_errors=True)
+
+
+def delete_checkpoints(folder: Path) -> None:
+    """Deletes a trial's checkpoints, which a trial that has ended needs no more."""
+    for name in CHECKPOINTS:
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def clock(seconds: float) -> str:

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-NEWEST, BEFORE, WRITING = "checkpoint", "checkpoint.before", "checkpoint.writing"
+from trials.folders import CHECKPOINT, CHECKPOINT_BEFORE, CHECKPOINT_WRITING
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, torch.Tensor], values: M
     Raises:
         OSError: The disk is full or cannot be written; what was there before is untouched.
     """
-    writing = folder / WRITING
+    writing = folder / CHECKPOINT_WRITING
     shutil.rmtree(writing, ignore_errors=True)
     writing.mkdir(parents=True)
     tensor_file = writing / "tensors.safetensors"
@@ -47,7 +47,7 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, torch.Tensor], values: M
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    newest, before = folder / NEWEST, folder / BEFORE
+    newest, before = folder / CHECKPOINT, folder / CHECKPOINT_BEFORE
     if newest.exists():
         shutil.rmtree(before, ignore_errors=True)
         os.replace(newest, before)
@@ -56,17 +56,11 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, torch.Tensor], values: M
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
     """Returns the newest state in `folder` that can be read whole, or None."""
-    for name in (NEWEST, BEFORE):
+    for name in (CHECKPOINT, CHECKPOINT_BEFORE):
         checkpoint = _read(folder / name)
         if checkpoint is not None:
             return checkpoint
     return None
-
-
-def remove_checkpoints(folder: Path) -> None:
-    """Deletes every state in `folder`."""
-    for name in (NEWEST, BEFORE, WRITING):
-        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _read(path: Path) -> Checkpoint | None:

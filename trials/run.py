@@ -30,6 +30,7 @@ from trials.checkpoint import load_checkpoint, save_checkpoint
 from trials.config import TrialConfig
 from trials.curve import LearningCurve
 from trials.data import PreparedData
+from trials.folders import ADAPTER
 from trials.memory import forget_peak, peak_memory_bytes
 from trials.model import BaseModel
 from trials.protocol import Moved
@@ -219,7 +220,7 @@ class LoraRun:
         self.curve.append(report)
         self.early = self.curve.stalled(self.config.early_stopping_patience)
         if self.curve.best is report:
-            self._adapter.save(self.folder / "adapter")
+            self._adapter.save(self.folder / ADAPTER)
         self._save()
         return report
 
