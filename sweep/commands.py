@@ -36,7 +36,8 @@ def run_command(options: SweepOptions) -> int:
     console = Console()
     outcome = run_sweep(options, console)
     if outcome.interrupted and outcome.finished < options.n_trials:
-        _say(console, [f"{outcome.saved} trials saved, {outcome.finished} finished. Go on with the same line."])
+        saved = f"{outcome.saved} trial{'' if outcome.saved == 1 else 's'} saved"
+        _say(console, [f"{saved}, {outcome.finished} finished. Go on with the same line."])
         return INTERRUPTED
     _say(console, ["", *_findings(outcome.study_name, options.storage, SHOWN_AT_END)])
     _say(console, ["", *next_steps(outcome.study_name, options.storage, DEFAULT_STORAGE)])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.trials.tiny_tokenizer import make_tokenizer
 
-WORDS = ["red", "green", "blue", "one", "two", "three", "cat", "dog", "bird", "runs", "sleeps", "eats", "here", "there", "now"]
+WORDS = "red green blue one two three cat dog bird runs sleeps eats here there now".split()
 
 
 def make_tiny_model(folder: Path, hidden_size: int = 32, layers: int = 2) -> Path:
@@ -34,7 +34,7 @@ def make_tiny_model(folder: Path, hidden_size: int = 32, layers: int = 2) -> Pat
 def make_tiny_chats(path: Path, rows: int = 80) -> Path:
     """Writes distinct one-turn chats whose answers repeat the question, as JSON lines."""
     generator = random.Random(0)
-    lines = set()
+    lines: set[str] = set()
     while len(lines) < rows:
         words = " ".join(generator.choices(WORDS, k=generator.randint(3, 8)))
         turns = [{"role": "user", "content": f"say {words}"}, {"role": "assistant", "content": words}]

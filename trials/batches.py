@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from trials.data import TokenRows
+from trials.token_rows import TokenRows
 
 IGNORED = -100
 # Tokens, padding included, in one evaluation batch: large enough to keep the matrix units busy.

@@ -1,7 +1,7 @@
 """The rows that a study trains and evaluates on: read, split, tokenised, and kept for the next process.
 
-Knows the split and the cache; parsing is `rows`, tokenising is `tokenize`. The order of the steps makes
-numbers comparable: twins go before the split, so that no evaluation row was trained on, and a larger
+Knows the split and the cache; parsing is `rows`, tokenising `tokenize`, the arrays `token_rows`. The order of the
+steps makes numbers comparable: twins go before the split, so that no evaluation row was trained on, and a larger
 max_samples only appends rows.
 """
 
@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
-from numpy.typing import NDArray
 
 from trials.errors import DataError
-from trials.rows import Chat, Row, Stage, identify, read_rows
+from trials.forms import Chat, Row, Stage
+from trials.rows import identify, read_rows
+from trials.token_rows import TokenRows, load_rows, store_rows
 from trials.tokenize import Tokenized, tokenize_chat, tokenize_text
 
 if TYPE_CHECKING:
@@ -102,44 +103,6 @@ class DataFacts:
     label_share: float
     cutoff_len: int
     fingerprint: str
-
-
-class TokenRows:
-    """Tokenised rows of different lengths in flat, memory-mapped arrays."""
-
-    def __init__(self, ids: NDArray[np.int32], is_label: NDArray[np.bool_], offsets: NDArray[np.int64]) -> None:
-        """Take the flat arrays.
-
-        Args:
-            ids: Token ids of all rows, one after the other [tokens].
-            is_label: Whether each token counts in the loss [tokens].
-            offsets: Where each row begins, and at last where the last one ends [rows + 1].
-        """
-        self._ids, self._is_label, self._offsets = ids, is_label, offsets
-
-    def __len__(self) -> int:
-        return len(self._offsets) - 1
-
-    def ids(self, i: int) -> NDArray[np.int32]:
-        """Return row i's token ids [seq], a read-only view."""
-        return self._ids[self._row(i)]
-
-    def is_label(self, i: int) -> NDArray[np.bool_]:
-        """Return whether each token of row i counts in the loss [seq], a read-only view."""
-        return self._is_label[self._row(i)]
-
-    def length(self, i: int) -> int:
-        """Return row i's number of tokens."""
-        return len(self.ids(i))
-
-    def label_count(self, i: int) -> int:
-        """Return row i's number of label tokens."""
-        return int(np.count_nonzero(self.is_label(i)))
-
-    def _row(self, i: int) -> slice:
-        if not 0 <= i < len(self):
-            raise IndexError(f"row {i} of {len(self)}")
-        return slice(int(self._offsets[i]), int(self._offsets[i + 1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,10 +270,7 @@ def _store(folder: Path, train: list[Tokenized], evaluation: list[Tokenized], fa
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     for split, rows in (("train", train), ("evaluation", evaluation)):
-        lengths = [len(row.ids) for row in rows]
-        np.save(part / f"{split}_ids.npy", np.array([i for row in rows for i in row.ids], np.int32))
-        np.save(part / f"{split}_is_label.npy", np.array([x for row in rows for x in row.is_label], np.bool_))
-        np.save(part / f"{split}_offsets.npy", np.cumsum([0, *lengths], dtype=np.int64))
+        store_rows(part, split, rows)
     (part / "facts.json").write_text(json.dumps(asdict(facts), indent=2), encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)  # a damaged entry
     os.replace(part, folder)
@@ -320,18 +280,9 @@ def _load(folder: Path, name: str) -> PreparedData | None:
     """Map an entry's arrays, or return None when it is missing or damaged."""
     try:
         facts = DataFacts(**json.loads((folder / "facts.json").read_text(encoding="utf-8")))
-        train = _load_rows(folder, "train", facts.train_rows)
-        evaluation = _load_rows(folder, "evaluation", facts.eval_rows)
+        train = load_rows(folder, "train", facts.train_rows)
+        evaluation = load_rows(folder, "evaluation", facts.eval_rows)
     except (OSError, ValueError, TypeError, EOFError):
         return None
     # The same content may have been prepared from a file of another name.
     return PreparedData(train, evaluation, replace(facts, dataset=name))
-
-
-def _load_rows(folder: Path, split: str, rows: int) -> TokenRows:
-    ids, is_label, offsets = (
-        np.load(folder / f"{split}_{part}.npy", mmap_mode="r") for part in ("ids", "is_label", "offsets")
-    )
-    if len(offsets) != rows + 1 or not len(ids) == len(is_label) == offsets[-1]:
-        raise ValueError(f"{split}: the arrays do not fit together")
-    return TokenRows(ids, is_label, offsets)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trials.errors import DataError
-from trials.rows import Chat, Message, Role, Row, Text, tidy_chat
+from trials.forms import Chat, Message, Role, Row, Text, tidy_chat
 
 _CHITCHAT_PACKAGE = "chitchat-dataset"
 

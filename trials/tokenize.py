@@ -11,7 +11,7 @@ from jinja2 import TemplateError
 
 from trials.default_data import to_messages
 from trials.errors import DataError
-from trials.rows import Chat
+from trials.forms import Chat
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -17,9 +17,10 @@ import trials.data
 import trials.rows
 import trials.tokenize
 from tests.trials.tiny_tokenizer import make_tokenizer
-from trials.data import DataSpec, PreparedData, TokenRows, prepare_data
+from trials.data import DataSpec, PreparedData, prepare_data
 from trials.errors import DataError
-from trials.rows import Stage
+from trials.forms import Stage
+from trials.token_rows import TokenRows
 
 TOKENIZER = make_tokenizer()
 

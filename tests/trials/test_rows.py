@@ -14,7 +14,8 @@ import pytest
 
 from trials.default_data import to_messages
 from trials.errors import DataError
-from trials.rows import Chat, Message, Stage, Text, identify, read_rows, tidy_chat
+from trials.forms import Chat, Message, Stage, Text, tidy_chat
+from trials.rows import identify, read_rows
 
 QA = [{"instruction": "hi", "output": "hello"}, {"instruction": "bye", "output": "see you"}]
 

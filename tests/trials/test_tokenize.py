@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.trials.tiny_tokenizer import CHATML, HOPELESS, PLAIN, REWRITING, STRICT, make_tokenizer
 from trials.errors import DataError
-from trials.rows import Chat, Message
+from trials.forms import Chat, Message
 from trials.tokenize import SHORTEST_BLOCK, Tokenized, tokenize_chat, tokenize_text
 
 TOKENIZER = make_tokenizer()

