@@ -40,7 +40,6 @@ from sweep.study import (
     free_name,
     stored_identity,
 )
-from sweep.trial_files import study_folder
 from trials.paths import cache_dir
 from trials.protocol import WorkerSetup
 
@@ -88,7 +87,7 @@ def run_sweep(options: SweepOptions, console: Console) -> Outcome:
     asked = _check(options)
     console.print(header.loading(options, asked.slots), soft_wrap=True, highlight=False, markup=False)
     setup = _worker_setup(options, asked)
-    launcher = LocalLauncher(setup, asked.slots, study_folder(options.output, asked.study_name) / "workers")
+    launcher = LocalLauncher(setup, asked.slots)
     try:
         return _run(options, asked, launcher, console)
     finally:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import Pipe
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from sweep.devices import Slot
 from sweep.errors import SweepError, TrialFailed, TrialInterrupted, WorkerDied
@@ -35,7 +36,6 @@ class WorkerProcess:
         self._sending = threading.Lock()
         self._ready: Ready | None = None
         self._pipe, theirs = Pipe()
-        log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as stderr, theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "trials.worker", str(theirs.fileno())],
@@ -168,15 +168,16 @@ class LocalRun:
 class LocalLauncher:
     """Keeps a worker a slot and hands trials to free ones; a dead worker is replaced."""
 
-    def __init__(self, setup: WorkerSetup, slots: Sequence[Slot], logs: Path) -> None:
+    def __init__(self, setup: WorkerSetup, slots: Sequence[Slot]) -> None:
         """Starts every worker.
 
         Args:
             setup: What each worker loads.
             slots: Where the workers run.
-            logs: Folder of the workers' own output.
         """
-        self._setup, self._slots, self._logs = setup, list(slots), logs
+        self._setup, self._slots = setup, list(slots)
+        # What workers print is read only when one dies, and its end then kept with the trial.
+        self._logs = TemporaryDirectory(prefix="lora-sweep-")
         # Re-entrant: a signal handler in the main thread may stop or close while that thread starts a trial.
         self._lock = threading.RLock()
         self._closed = False
@@ -232,6 +233,7 @@ class LocalLauncher:
             self._closed = True
             for worker in self._workers:
                 worker.close()
+            self._logs.cleanup()
 
     def _release(self, place: int) -> None:
         with self._lock:
@@ -241,7 +243,7 @@ class LocalLauncher:
     def _new_worker(self, place: int) -> WorkerProcess:
         slot = self._slots[place]
         setup = WorkerSetup(**{**vars(self._setup), "threads": slot.threads})
-        return WorkerProcess(slot, setup, self._logs / f"worker-{place}.log")
+        return WorkerProcess(slot, setup, Path(self._logs.name) / f"worker-{place}.log")
 
 
 def _environment(slot: Slot) -> dict[str, str]:
