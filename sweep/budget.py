@@ -1,5 +1,6 @@
 """How long a trial is, and how its batch is split: what fits the device, and what a study has settled on."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -69,7 +70,7 @@ def make_budget(
     for name, value in (("MAX_STEPS", max_steps), ("MAX_SAMPLES", max_samples)):
         if value is not None and value < 1:
             raise SweepError(f"{name} is {value}; allowed: a whole number of at least 1")
-    if val_size is not None and (val_size <= 0 or (val_size >= 1 and val_size != int(val_size))):
+    if val_size is not None and not (0 < val_size < 1 or (math.isfinite(val_size) and val_size == int(val_size) > 0)):
         raise SweepError(f"VAL_SIZE is {val_size:g}; allowed: a share between 0 and 1, or a whole number of rows")
     start = Budget(**stored) if stored else GPU_BUDGET if on_gpu else CPU_BUDGET
     cutoff = cutoff_len if cutoff_asked else min(cutoff_len, start.cutoff_len)

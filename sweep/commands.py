@@ -1,8 +1,7 @@
 """What each command does, between the command line and the rooms."""
 
+import contextlib
 import random
-import socket
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from rich.console import Console
 
 from spaces.load import list_spaces, load_space
 from spaces.parameter import Choice, Parameter
-from sweep.artifacts import artifact_store
 from sweep.errors import SweepError
 from sweep.export import Winner, choose, export
 from sweep.options import DEFAULT_STORAGE, SweepOptions
@@ -82,26 +80,15 @@ def export_command(study_name: str, storage: str, number: int | None, to: Path |
 
 def dashboard_command(storage: str, host: str, port: int, output: Path) -> None:
     """Serves optuna-dashboard until it is stopped."""
-    from optuna_dashboard import run_server
+    from sweep.serve import LOOPBACK, make_dashboard
 
-    opened = open_storage(storage, create=False)
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except (OSError, OverflowError) as error:
-            raise SweepError(
-                f"cannot listen on {host} port {port}: {getattr(error, 'strerror', None) or error}. "
-                "Another one: PORT=8081 (or --port)"
-            ) from error
+    server = make_dashboard(open_storage(storage, create=False), host, port, output)
     console = Console()
-    if host not in ("127.0.0.1", "localhost", "::1"):
+    if host not in LOOPBACK:
         _say(console, [f"warning: the dashboard has no login, and {host} can be reached from other machines"])
-    _say(console, [f"dashboard of {shown(storage)} on http://{host}:{port}   (Ctrl-C stops it)"])
-    try:
-        run_server(opened, host=host, port=port, artifact_store=artifact_store(output))
-    except KeyboardInterrupt:
-        sys.exit(0)
+    _say(console, [f"dashboard of {shown(storage)} on http://{host}:{server.server_port}   (Ctrl-C stops it)"])
+    with contextlib.suppress(KeyboardInterrupt), server:
+        server.serve_forever()
 
 
 def spaces_command() -> None:

@@ -33,24 +33,39 @@ class Slot:
 
 
 def list_gpus() -> list[int]:
-    """Indices of the CUDA GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` limits them."""
+    """Indices of the CUDA GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` limits them.
+
+    CUDA takes indices and the beginnings of UUIDs there, and nothing behind a word that names no GPU.
+    """
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
     try:
         answer = subprocess.run(
-            [tool, "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True, timeout=20
+            [tool, "--query-gpu=index,uuid", "--format=csv,noheader"], capture_output=True, text=True, timeout=20
         )
     except (OSError, subprocess.TimeoutExpired):
         return []
     if answer.returncode != 0:
         return []
-    present = [int(line) for line in answer.stdout.split() if line.isdigit()]
+    present: dict[int, str] = {}
+    for line in answer.stdout.splitlines():
+        index, _, uuid = line.partition(",")
+        if index.strip().isdigit():
+            present[int(index)] = uuid.strip()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return present
-    allowed = [int(word) for word in visible.split(",") if word.strip().isdigit()]
-    return [index for index in present if index in allowed]
+    return list(present) if visible is None else _visible(visible, present)
+
+
+def _visible(words: str, present: dict[int, str]) -> list[int]:
+    """The GPUs that `CUDA_VISIBLE_DEVICES` names, of those present (index to UUID)."""
+    allowed = set()
+    for word in (word.strip() for word in words.split(",")):
+        named = [i for i, uuid in present.items() if word == str(i) or (word[:4] == "GPU-" and uuid.startswith(word))]
+        if len(named) != 1:
+            break
+        allowed.add(named[0])
+    return sorted(allowed)
 
 
 def plan_slots(

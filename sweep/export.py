@@ -72,7 +72,8 @@ def choose(study: str, rows: list[dict[str, Any]], number: int | None) -> Mappin
     for row in rows:
         if row["trial_number"] == number:
             return row
-    raise SweepError(f"study {study!r} has no trial {number}; it has 0 to {len(rows) - 1}")
+    numbers = f"it has {len(rows)}, the last is {rows[-1]['trial_number']}" if rows else "it has none yet"
+    raise SweepError(f"study {study!r} has no trial {number}; {numbers}")
 
 
 def export(winner: Winner, output: Path, folder: Path) -> list[str]:

@@ -17,7 +17,7 @@ from sweep.launchers.base import Launcher
 from sweep.plan import Plan, suggest
 from sweep.progress import Progress, StudyView, TrialView
 from sweep.pruners import HORIZON, WARMUP
-from sweep.recovery import OWNER, first_number, this_process
+from sweep.recovery import OWNER, first_number, lost_numbers, this_process
 from sweep.results import Results, target_name
 from sweep.study import INFEASIBLE, best_trial, finished_trials
 from sweep.trial_files import delete_adapter, delete_checkpoints, trial_folder, write_config
@@ -111,6 +111,8 @@ class OneTrial:
         write_config(self._folder, config.to_dict(), params)
         relative = self._folder.relative_to(session.output).as_posix()
         session.results.start_trial(trial.number, config, params, relative, total_steps)
+        for number in lost_numbers(trial):
+            session.results.end_trial(number, "failed", reason=f"its machine was lost; trial {trial.number} goes on")
         self._view = TrialView(
             number=trial.number,
             lora_rank=config.lora_rank,
@@ -199,7 +201,7 @@ class OneTrial:
                 reason=ending.reason,
                 trainable_parameters=ending.trainable_parameters,
             )
-            delete_losing_adapters(session, trial.study.study_name)
+            delete_losing_adapters(session)
             self._tell_progress(ending, value)
 
     def _tell_progress(self, ending: Ending, value: float | None) -> None:
@@ -234,12 +236,14 @@ def describe(config: TrialConfig, view: TrialView) -> str:
     )
 
 
-def delete_losing_adapters(session: Session, study_name: str) -> None:
+def delete_losing_adapters(session: Session) -> None:
     """Deletes the adapters of all ended trials but the best `keep_adapters` complete ones."""
-    rows = [row for row in session.results.trials() if row["state"] in ("complete", "pruned", "failed")]
+    rows = session.results.trials()
     complete = [row for row in rows if row["state"] == "complete" and row["value"] is not None]
     best = sorted(complete, key=lambda row: (row["value"], row["trial_number"]))[: session.keep_adapters]
-    kept = {row["folder"] for row in best}
+    # One that goes on with a trial whose machine was lost does so in that one's folder.
+    going_on = [row for row in rows if row["state"] in ("running", "interrupted")]
+    kept = {row["folder"] for row in (*best, *going_on)}
     for row in rows:
         if row["folder"] not in kept:
             delete_adapter(session.output / row["folder"])

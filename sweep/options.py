@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.errors import SweepError
-from sweep.pruners import PRUNERS
 
 DEFAULT_STORAGE = "runs/sweep.db"
 DEFAULT_OUTPUT = Path("runs")
@@ -70,9 +69,5 @@ class SweepOptions:
         ):
             if value < least:
                 raise SweepError(f"{name} is {value}; allowed: a whole number of at least {least}")
-        for name, given, allowed in (
-            ("pruner", self.pruner, tuple(PRUNERS)),
-            ("dtype", self.dtype, ("auto", "bf16", "fp32")),
-        ):
-            if given not in allowed:
-                raise SweepError(f"{name} is {given!r}; allowed: {', '.join(allowed)}")
+        if self.dtype not in ("auto", "bf16", "fp32"):
+            raise SweepError(f"dtype is {self.dtype!r}; allowed: auto, bf16, fp32")

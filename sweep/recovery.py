@@ -14,6 +14,8 @@ from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 
 OWNER = "owner"
+# A process's start is reckoned from the time of the boot, which moves when the system's clock is set right.
+CLOCK_SECONDS = 5.0
 
 
 def this_process() -> dict[str, Any]:
@@ -36,9 +38,8 @@ def put_back_interrupted(study: optuna.Study) -> list[int]:
 
 def put_back_own(study: optuna.Study) -> list[int]:
     """Makes the running trials of this process wait to be continued; their numbers."""
-    me = this_process()
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    own = [trial for trial in running if trial.user_attrs.get(OWNER) == me]
+    own = [trial for trial in running if _is_own(trial)]
     for trial in own:
         put_back(study, trial)
     return [trial.number for trial in own]
@@ -63,12 +64,23 @@ def first_number(trial: optuna.Trial) -> int:
     return trial.number if first is None else first
 
 
+def lost_numbers(trial: optuna.Trial) -> list[int]:
+    """The numbers of the trials whose machine died and that this one goes on with; mostly none."""
+    return RetryHeartbeatStaleTrialCallback.retry_history(frozen(trial))
+
+
+def _is_own(trial: FrozenTrial) -> bool:
+    owner = trial.user_attrs.get(OWNER)
+    return owner is not None and (owner["host"], owner["pid"]) == (socket.gethostname(), os.getpid())
+
+
 def _is_orphan(trial: FrozenTrial) -> bool:
     owner = trial.user_attrs.get(OWNER)
     if owner is None or owner["host"] != socket.gethostname():
         return False
     try:
         process = psutil.Process(owner["pid"])
-        return process.create_time() != owner["started"] or process.status() == psutil.STATUS_ZOMBIE
+        another = abs(process.create_time() - owner["started"]) > CLOCK_SECONDS
+        return another or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True

@@ -5,6 +5,7 @@ trial's number. Optuna's tables stay the authority for what runs next; these say
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -120,13 +121,12 @@ class Results:
     def curve(self, number: int) -> LearningCurve:
         """A trial's whole curve."""
         query = sa.select(reports_table).where(self._report_where(number)).order_by(reports_table.c.evaluation)
-        names = [field.name for field in dataclasses.fields(Report)]
         with self._engine.connect() as connection:
             rows = connection.execute(query).mappings().all()
-        return LearningCurve([Report(**{name: row[name] for name in names}) for row in rows])
+        return LearningCurve([_report(row) for row in rows])
 
     def rows_spent_and_saved(self) -> tuple[int, int]:
-        """Training rows seen by all ended trials, and those that pruning saved; steps differ in their batch."""
+        """Training rows that complete and pruned trials saw, and those that pruning saved; batches differ in rows."""
         last = (
             sa.select(reports_table.c.trial_number, sa.func.max(reports_table.c.step).label("step"))
             .where(reports_table.c.study_name == self._study)
@@ -160,6 +160,13 @@ def target_name(params: Mapping[str, Any], config: TrialConfig) -> str:
     """How people call a trial's target set: as the space does, else its modules."""
     target = params.get("lora_target", config.lora_target)
     return target if isinstance(target, str) else ",".join(target)
+
+
+def _report(row: Mapping[Any, Any]) -> Report:
+    """A row of `sweep_reports` as a report. SQLite keeps a NaN as NULL; nothing else in a report may be NULL."""
+    values: dict[str, Any] = {field.name: row[field.name] for field in dataclasses.fields(Report)}
+    values.update({name: math.nan for name, value in values.items() if value is None})
+    return Report(**values)
 
 
 def _now() -> datetime:

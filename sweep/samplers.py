@@ -17,7 +17,7 @@ LEAST_STARTUP_TRIALS = 4
 
 
 class SeededTPE(BaseSampler):
-    """Multivariate, grouped TPE with a generator of its own for every trial, made from seed and number.
+    """Multivariate, grouped TPE with a random generator of its own for every trial, made from seed and number.
 
     Optuna gives each parallel job a random generator, which forgets the seed. Here the random draws of a trial
     depend on the seed and its number alone; also after a resume, and with any number of slots.
@@ -51,7 +51,9 @@ class SeededTPE(BaseSampler):
 
     @property
     def _sampler(self) -> TPESampler:
-        sampler: TPESampler = self._local.sampler
+        sampler: TPESampler | None = getattr(self._local, "sampler", None)
+        if sampler is None:  # asked outside a trial
+            sampler = self._local.sampler = self._make(self._seed)
         return sampler
 
     def _make(self, seed: int) -> TPESampler:

@@ -1,5 +1,6 @@
 """Opens the database of a sweep: Optuna's tables and our own in one place."""
 
+import os
 import sqlite3
 import warnings
 from collections.abc import Sequence
@@ -47,43 +48,49 @@ class SweepStorage(optuna.storages.RDBStorage):
             .values(state=TrialState.RUNNING.name, datetime_start=datetime.now())
         )
         with self.engine.begin() as connection:
-            return connection.execute(claim).rowcount == 1
+            claimed = connection.execute(claim).rowcount == 1
+        if not claimed:
+            self.check_trial_is_updatable(trial_id, self.get_trial(trial_id).state)
+        return claimed
 
 
 def parse_url(storage: str) -> URL:
     """Turns STORAGE into a database address; a plain path is a SQLite file.
 
     Raises:
-        SweepError: It is neither.
+        SweepError: It is neither, or a database in memory.
     """
     if not storage:
         raise SweepError("STORAGE is empty; allowed: a SQLite file like runs/sweep.db, or a URL like sqlite:///…")
     if "://" not in storage:
-        return URL.create("sqlite", database=storage)
+        return URL.create("sqlite", database=str(Path(storage).expanduser()))
     try:
-        return sqlalchemy.make_url(storage)
+        url = sqlalchemy.make_url(storage)
     except (ArgumentError, ValueError) as error:
         raise SweepError(
             "STORAGE is no database URL; allowed: a SQLite file like runs/sweep.db, sqlite:///… or postgresql+psycopg://…"
         ) from error
+    if _is_sqlite(url) and (not url.database or ":memory:" in url.database):
+        raise SweepError("STORAGE is a database in memory, which each thread would have its own of; allowed: a file")
+    return url
 
 
 def shown(storage: str) -> str:
-    """The address for people, without its password."""
+    """The address for people, without its password, which a URL may hold among its options too."""
     url = parse_url(storage)
-    return url.database or "memory" if _is_sqlite(url) else url.render_as_string(hide_password=True)
+    return str(url.database) if _is_sqlite(url) else url.set(query={}).render_as_string(hide_password=True)
 
 
 def check_storage(storage: str) -> None:
-    """Finds out whether a sweep could write there, without leaving anything behind.
+    """Finds out whether a sweep could write there, without making the database when it is not there yet.
 
     Raises:
         SweepError: The database cannot be opened or written.
     """
     url = parse_url(storage)
     file = _sqlite_file(url)
-    if file is None or file.exists():
-        open_storage(storage, create=False).engine.dispose()
+    if file is None or os.path.exists(file):
+        open_storage(storage, create=True).engine.dispose()
         return
     folder = next(parent for parent in file.absolute().parents if parent.exists())
     try:
@@ -103,7 +110,8 @@ def open_storage(storage: str, *, create: bool) -> SweepStorage:
 
     Args:
         storage: A path or URL.
-        create: Whether a SQLite file that is not there is made.
+        create: Whether a SQLite file that is not there is made, and one that cannot be written refused; without it
+            a file that can only be read will do.
 
     Raises:
         SweepError: The database cannot be opened or written.
@@ -111,7 +119,7 @@ def open_storage(storage: str, *, create: bool) -> SweepStorage:
     url = parse_url(storage)
     file = _sqlite_file(url)
     if file is not None:
-        if not create and not file.exists():
+        if not create and not os.path.exists(file):
             raise SweepError(f"no study database at {shown(storage)}: run a sweep first, or name another STORAGE")
         if create:
             try:
@@ -121,7 +129,7 @@ def open_storage(storage: str, *, create: bool) -> SweepStorage:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            if _is_sqlite(url):
+            if create and _is_sqlite(url):
                 _probe_sqlite(url)
             opened = SweepStorage(
                 url.render_as_string(hide_password=False),
@@ -149,10 +157,10 @@ def _is_sqlite(url: URL) -> bool:
 
 
 def _sqlite_file(url: URL) -> Path | None:
-    """The file of a SQLite address; None for another database, and for one in memory or with options."""
-    if not _is_sqlite(url) or not url.database or url.database.startswith((":memory:", "file:")):
+    """The file of a SQLite address; None for another database, and for a `file:` one with options."""
+    if not _is_sqlite(url) or not url.database or url.database.startswith("file:"):
         return None
-    return Path(url.database).expanduser()
+    return Path(url.database)
 
 
 def _engine_options(url: URL) -> dict[str, Any]:
@@ -167,6 +175,8 @@ def _probe_sqlite(url: URL) -> None:
     with engine.connect() as connection:
         raw = connection.connection.cursor()
         raw.execute("BEGIN IMMEDIATE")
+        # In a file that can only be read, BEGIN IMMEDIATE succeeds; a change does not.
+        raw.execute("CREATE TABLE sweep_probe (x INTEGER)")
         raw.execute("ROLLBACK")
     engine.dispose()
 

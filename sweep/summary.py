@@ -1,10 +1,12 @@
 """What a study has found, in words, and what to do next."""
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sweep.progress import format_learning_rate
+from sweep.storage import shown
 from sweep.table import ranked, ratio
 
 # A best value within this factor of a range's end counts as lying on its edge: learning rates nearer than that
@@ -48,18 +50,18 @@ def summary(rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any], rows_sp
 
 
 def next_steps(study: str, storage: str, default_storage: str) -> list[str]:
-    """The commands that go on from a finished study."""
-    where = "" if storage == default_storage else f" --storage {storage}"
-    make = "" if storage == default_storage else f" STORAGE={storage}"
+    """The commands that go on from a finished study; a password is for the user to fill in."""
+    place, name = shlex.quote(shown(storage)), shlex.quote(study)
+    where = "" if storage == default_storage else f" --storage {place}"
+    make = "" if storage == default_storage else f" STORAGE={place}"
     commands = (
-        (f"sweep show {study}{where}", "every trial, and why it ended"),
-        (f"sweep export {study}{where}", "a LLaMA-Factory YAML and the adapter"),
+        (f"sweep show {name}{where}", "every trial, and why it ended"),
+        (f"sweep export {name}{where}", "a LLaMA-Factory YAML and the adapter"),
         (f"make dashboard{make}", "every curve and log, on 127.0.0.1"),
     )
     width = max(len(command) for command, _ in commands)
     return [
-        f"{'Next:' if place == 0 else '':<6}{command:<{width}}   {what}"
-        for place, (command, what) in enumerate(commands)
+        f"{'Next:' if line == 0 else '':<6}{command:<{width}}   {what}" for line, (command, what) in enumerate(commands)
     ]
 
 
@@ -78,27 +80,31 @@ def edges(best_first: Sequence[Mapping[str, Any]], space: Mapping[str, Any]) -> 
     """The continuous ranges on whose edge the best trial lies.
 
     Args:
-        best_first: Trials with a value, ranked.
+        best_first: Trials with a value, ranked; at least one.
         space: The study's space as plain data.
 
     Returns:
-        For each its knob, the best value, "upper" or "lower", and the assignment that widens it.
+        For each its knob, the best value, "upper" or "lower", and the assignment that widens it; that is empty where
+        the range reaches its limit.
     """
     found = []
     for knob, spec in space["search"].items():
         bounds = spec.get("float")
         if bounds is None or bounds[0] == bounds[1]:
             continue
-        values = [float(row["params"][knob]) for row in best_first if knob in row["params"]]
-        if not values:
-            continue
         low, high = (float(bound) for bound in bounds)
-        edge, value = _edge(values, low, high, bool(spec.get("log"))), values[0]
+        given = [row["params"].get(knob) for row in best_first]
+        # Where its `when` does not hold, a knob is absent, or its `else`, which is any value.
+        drawn = [isinstance(value, int | float) and low <= value <= high for value in given]
+        if not drawn[0]:
+            continue
+        values = [float(value) for value, searched in zip(given, drawn, strict=True) if searched]
+        edge = _edge(values, low, high, bool(spec.get("log")))
         if edge is not None:
             hard = [float(limit) for limit in spec.get("limits") or (-math.inf, math.inf)]
             wider = _widened(low, high, edge, bool(spec.get("log")), hard)
-            if wider != (low, high):
-                found.append((knob, float(value), edge, f"{knob}={_number(wider[0])}..{_number(wider[1])}"))
+            assignment = f"{knob}={_number(wider[0])}..{_number(wider[1])}" if wider != (low, high) else ""
+            found.append((knob, values[0], edge, assignment))
     return found
 
 
@@ -156,16 +162,17 @@ def _edge_lines(best_first: Sequence[Mapping[str, Any]], space: Mapping[str, Any
     lines, found = [], edges(best_first, space)
     for knob, value, edge, assignment in found:
         low, high = (_number(float(bound)) for bound in space["search"][knob]["float"])
-        at = _number(float(f"{value:.2g}"))
-        lines.append(
-            _fact(
-                knob,
-                f"best at {at}, on the {edge} edge of {low}..{high}: the optimum may lie beyond.\n"
-                f"{'':18}Widen it in a study of its own: make sweep SPACE={space['name']} STUDY=wider "
-                f"SET={assignment}",
+        text = f"best at {_number(float(f'{value:.2g}'))}, on the {edge} edge of {low}..{high}"
+        if assignment:
+            text += (
+                f": the optimum may lie beyond.\n{'':18}Widen it in a study of its own: "
+                f"make sweep SPACE={space['name']} STUDY=wider SET={assignment}"
             )
-        )
-    if "learning_rate" in space["search"] and all(knob != "learning_rate" for knob, *_ in found):
+        else:
+            text += ", which is its limit"
+        lines.append(_fact(knob, text))
+    searched = "float" in space["search"].get("learning_rate", {})
+    if searched and all(knob != "learning_rate" for knob, *_ in found):
         best = format_learning_rate(best_first[0]["learning_rate"])
         lines.append(_fact("learning_rate", f"best at {best}, inside its range"))
     return lines

@@ -96,6 +96,8 @@ def run_sweep(options: SweepOptions, console: Console) -> Outcome:
 
 def _check(options: SweepOptions) -> _Asked:
     """Everything that can be found wrong without loading a model."""
+    if options.pruner not in PRUNERS:
+        raise SweepError(f"pruner is {options.pruner!r}; allowed: {', '.join(PRUNERS)}")
     space = load_space(options.space).override(options.assignments, allowed=KNOBS)
     space.check_fields(KNOBS)
     slots = plan_slots(

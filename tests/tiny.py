@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tests.trials.tiny_tokenizer import make_tokenizer
 
-WORDS = "red green blue one two three cat dog bird runs sleeps eats here there now".split()
+COUNTS, ANIMALS = ["one", "two", "three"], ["cat", "dog", "bird"]
+WORDS = ["red", "green", "blue", *COUNTS, *ANIMALS, "runs", "sleeps", "eats", "here", "there", "now"]
 
 
 def make_tiny_model(folder: Path, hidden_size: int = 32, layers: int = 2) -> Path:

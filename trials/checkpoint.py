@@ -70,7 +70,7 @@ def _read(path: Path) -> Checkpoint | None:
         if values.pop("tensors_sha256") != _sha256(tensor_file):
             return None
         return Checkpoint(load_file(tensor_file), values)
-    except (OSError, ValueError, KeyError, AttributeError, SafetensorError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
         return None
 
 

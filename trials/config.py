@@ -80,8 +80,10 @@ class TrialConfig:
             _number(name, getattr(self, name), low=0.0)
         for name in ("lora_dropout", "warmup_ratio"):
             _number(name, getattr(self, name), low=0.0, below=1.0)
-        if not self.lora_target or not all(isinstance(module, str) for module in self.lora_target):
-            raise ConfigError(f"lora_target names at least one module, got {self.lora_target!r}")
+        names = self.lora_target
+        # Not a string, which would pass for a tuple of letters.
+        if not isinstance(names, tuple) or not names or not all(isinstance(name, str) and name for name in names):
+            raise ConfigError(f"lora_target is {names!r}; allowed: a tuple of at least one module's name")
 
     @property
     def effective_batch_size(self) -> int:
@@ -111,7 +113,8 @@ class TrialConfig:
         unknown = sorted(set(values) - set(FIELDS))
         if unknown:
             raise ConfigError(f"unknown training fields: {', '.join(unknown)}. Known: {', '.join(FIELDS)}")
-        return cls(**{**values, "lora_target": tuple(values.get("lora_target", cls.lora_target))})
+        target = values.get("lora_target", cls.lora_target)
+        return cls(**{**values, "lora_target": tuple(target) if isinstance(target, list) else target})
 
     def fingerprint(self) -> str:
         """16 hex characters that differ when anything that changes the run's result differs.
@@ -119,6 +122,8 @@ class TrialConfig:
         How a batch is split into micro-batches does not: a run may go on where another split fits.
         """
         values = {**self.to_dict(), "effective_batch_size": self.effective_batch_size}
+        # 16 and 16.0 are one setting, but two spellings in JSON.
+        values |= {field.name: float(values[field.name]) for field in dataclasses.fields(self) if field.type is float}
         del values["per_device_train_batch_size"], values["gradient_accumulation_steps"]
         text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

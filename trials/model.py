@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from trials.default_model import NAME as DEFAULT_NAME
@@ -19,6 +21,8 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.py"]
 # Bytes that are hashed at either end of each weights file: hashing all of a large model takes a minute.
 SAMPLE_BYTES = 1 << 16
+# What is known to come out of transformers for folders that are damaged, incomplete or of an unknown kind.
+LOADING_ERRORS = (OSError, ValueError, TypeError, RuntimeError, KeyError, ImportError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,11 @@ class BaseModel:
     reference: str
     device: torch.device
     facts: ModelFacts
+
+    @property
+    def pad_id(self) -> int:
+        """The token that fills up rows. It is masked, so that any will do where the tokenizer has none."""
+        return self.tokenizer.pad_token_id or 0
 
     def device_facts(self) -> DeviceFacts:
         """Name and memory of the device, as they are now."""
@@ -67,7 +76,7 @@ def find_model(model: str, cache: Path) -> tuple[Path, str]:
     """
     if not model or model == DEFAULT_NAME:
         return default_model(cache), DEFAULT_NAME
-    folder = Path(model).expanduser()
+    folder = Path(os.path.expanduser(model))  # Path's own raises for a user that there is not
     if folder.is_dir():
         name = folder.resolve().name
     elif folder.exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
@@ -85,15 +94,18 @@ def find_model(model: str, cache: Path) -> tuple[Path, str]:
 
 def _from_hub(model: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of the client's HTTP library
 
     try:
         return Path(snapshot_download(model, allow_patterns=HUB_FILES))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
+    except (OSError, ValueError, HTTPError) as error:
         raise ModelError(
-            f"no model {model!r}: it is no local folder, and the hub gave none of that name ({reason})"
+            f"no model {model!r}: it is no local folder, and the hub gave none of that name ({_short(error)})"
         ) from error
+
+
+def _short(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 def load_base(folder: Path, name: str, dtype: str, trust_remote_code: bool = False) -> BaseModel:
@@ -108,24 +120,29 @@ def load_base(folder: Path, name: str, dtype: str, trust_remote_code: bool = Fal
         trust_remote_code: Whether the model may bring its own code.
 
     Raises:
-        ModelError: transformers cannot load it.
+        ModelError: transformers cannot load it, or its files lack some of its weights.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     gpus = torch.cuda.device_count()
     kind = pick_dtype() if dtype == "auto" else dtype
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        model = AutoModelForCausalLM.from_pretrained(
+        model, loading = AutoModelForCausalLM.from_pretrained(
             folder,
+            output_loading_info=True,
             dtype=DTYPES[kind],
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
             **({"device_map": "auto"} if gpus > 1 else {}),
         )
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-        raise ModelError(f"the model {name!r} cannot be loaded: {reason}") from error
+    except (*LOADING_ERRORS, StrictDataclassError) as error:
+        raise ModelError(f"the model {name!r} cannot be loaded: {_short(error)}") from error
+    if loading["missing_keys"]:
+        # transformers would draw them by chance, and each process others.
+        missing = sorted(loading["missing_keys"])
+        raise ModelError(f"the model {name!r} lacks {len(missing)} of its weights, {missing[0]} among them")
     device = torch.device("cuda", 0) if gpus else torch.device("cpu")
     if gpus == 1:
         model.cuda()

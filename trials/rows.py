@@ -4,6 +4,7 @@ Knows where data sets come from and what identifies them; file types are `tables
 """
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +107,7 @@ def _locate(dataset: str, stage: Stage) -> Path | str:
         return DEFAULT_OF_STAGE[stage]
     if dataset in DEFAULT_OF_STAGE.values():
         return dataset
-    path = Path(dataset).expanduser()
+    path = Path(os.path.expanduser(dataset))  # Path's own raises for a user that there is not
     if path.exists():
         return path
     # A hub name is "name" or "owner/name": what cannot be one is a path with a slip in it.

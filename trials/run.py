@@ -128,7 +128,7 @@ class LoraRun:
                 config.per_device_train_batch_size,
             )
             self._window_labels = sum(label_count(self._data.train, i) for indices in self._window for i in indices)
-        batch = collate(self._data.train, self._window.pop(0), self._base.tokenizer.pad_token_id)
+        batch = collate(self._data.train, self._window.pop(0), self._base.pad_id)
         return batch.to(self._base.device)
 
     def loss_of(self, batch: MicroBatch) -> torch.Tensor:
@@ -165,7 +165,7 @@ class LoraRun:
         self._adapter.model.eval()
         with torch.no_grad():
             for indices in evaluation_batches(rows):
-                batch = collate(rows, indices, self._base.tokenizer.pad_token_id).to(self._base.device)
+                batch = collate(rows, indices, self._base.pad_id).to(self._base.device)
                 total += float(self.loss_of(batch))
                 labels += batch.labels
         self._adapter.model.train()
@@ -194,7 +194,7 @@ class LoraRun:
     def _optimizer_step(self) -> None:
         limit = self.config.max_grad_norm or math.inf
         self._grad_norm = float(torch.nn.utils.clip_grad_norm_(self._named.values(), limit))
-        self._rate = float(self._scheduler.get_last_lr()[0])
+        self._rate = float(self._optimizer.param_groups[0]["lr"])
         self._optimizer.step()
         self._scheduler.step()
         self._optimizer.zero_grad(set_to_none=True)
@@ -261,5 +261,7 @@ class LoraRun:
         self.step, self.tokens, self.early = values["step"], values["tokens"], values["early"]
         self.curve = LearningCurve([Report(**report) for report in values["reports"]])
         self._seconds_before = self.curve.reports[-1].seconds
-        self._scheduler.last_epoch = self.step - 1
-        self._scheduler.step()
+        # Not by the schedule's own step(), which warns when no optimizer step came before it.
+        self._scheduler.last_epoch = self.step
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * self._scheduler.lr_lambdas[0](self.step)

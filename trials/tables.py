@@ -43,10 +43,11 @@ def load_hub(name: str) -> Any:
         DataError: There is no such data set, it has no such split, or the hub cannot be reached.
     """
     import datasets
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of the client's HTTP library
 
-    # What is known to come out: no network (OSError), a name or split that cannot be (ValueError), a loading
-    # script (RuntimeError), files of no known kind (DatasetsError).
-    known = (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError)
+    # What is known to come out: no network (OSError), a proxy that refuses (HTTPError), a name or split that cannot
+    # be (ValueError), a loading script (RuntimeError), files of no known kind (DatasetsError).
+    known = (OSError, HTTPError, ValueError, RuntimeError, datasets.exceptions.DatasetsError)
     try:
         return datasets.load_dataset(name, split="train")
     except known as error:

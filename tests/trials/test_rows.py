@@ -11,6 +11,7 @@ import datasets
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
 from trials.default_data import to_messages
 from trials.errors import DataError
@@ -213,6 +214,10 @@ def test_a_folder_takes_data_files_only_in_order_of_name(tmp_path: Path) -> None
     assert read_rows(f"{tmp_path}/", "pt").rows == [Text("first"), Text("second")]
 
 
+def test_the_home_of_a_user_that_there_is_not() -> None:
+    assert complaint("~nobody-of-that-name/a.jsonl") == "no such file: ~nobody-of-that-name/a.jsonl"
+
+
 def test_a_home_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     write(tmp_path / "t.jsonl", [{"text": "x"}])
@@ -361,6 +366,7 @@ def test_a_hub_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         datasets.exceptions.DatasetNotFoundError("doesn't exist\non the Hub"),
         ConnectionError("offline\nfor long"),
+        HTTPError("403 Forbidden"),
         ValueError('Unknown split "train"'),
         RuntimeError("Dataset scripts are no longer supported"),
     ],

@@ -1,0 +1,28 @@
+"""What the rooms may load: the coordinator and the command line never import torch."""
+
+import subprocess
+import sys
+
+HEAVY = ("torch", "transformers", "peft", "datasets", "accelerate")
+
+
+def _loaded_by(statement: str) -> set[str]:
+    code = f"{statement}\nimport sys\nprint(' '.join(name for name in {HEAVY!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_coordinator_never_loads_torch() -> None:
+    modules = ("cli", "commands", "sweeper", "objective", "export", "serve", "launchers.local")
+    assert _loaded_by(f"import {', '.join('sweep.' + module for module in modules)}") == set()
+
+
+def test_spaces_and_the_light_part_of_trials_load_no_torch() -> None:
+    light = ("config", "report", "curve", "errors", "protocol", "schedule", "folders", "paths", "rows", "default_data")
+    assert _loaded_by(f"import spaces.load, {', '.join('trials.' + module for module in light)}") == set()
+
+
+def test_the_help_loads_neither_optuna_nor_plots() -> None:
+    code = "import sweep.cli, sys; print([name for name in ('optuna', 'matplotlib', 'sqlalchemy') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
