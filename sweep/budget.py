@@ -37,7 +37,7 @@ class Budget:
 
 # A CPU trains a model of 135M parameters at about 200 tokens a second and core: a trial of the default study has
 # to be small to end within minutes. A GPU's trial sees a thousand rows, as often as the space says.
-CPU_BUDGET = Budget(max_rows=160, max_samples=160, val_size=32, evaluations=5, cutoff_len=128)
+CPU_BUDGET = Budget(max_rows=128, max_samples=128, val_size=32, evaluations=5, cutoff_len=128)
 GPU_BUDGET = Budget(max_rows=None, max_samples=1000, val_size=200, evaluations=10, cutoff_len=1 << 20)
 
 

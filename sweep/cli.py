@@ -54,7 +54,7 @@ def run(
         int | None,
         typer.Option(
             help="A trial's length in optimizer steps of 16 rows (or of effective_batch_size when it is fixed): every "
-            "trial sees as many rows, whatever its batch. Default: 10 on the CPU, none on a GPU."
+            "trial sees as many rows, whatever its batch. Default: 8 on the CPU, none on a GPU."
         ),
     ] = None,
     max_samples: Annotated[

@@ -2,7 +2,6 @@
 
 import contextlib
 import random
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from sweep.errors import SweepError
 from sweep.export import Winner, choose, export
 from sweep.options import DEFAULT_STORAGE, SweepOptions
 from sweep.results import Results
+from sweep.say import say
 from sweep.storage import open_storage, shown
 from sweep.study import IDENTITY, SOURCE, best_trial, finished_trials, load_study
 from sweep.summary import next_steps, summary
@@ -35,16 +35,16 @@ def run_command(options: SweepOptions) -> int:
     outcome = run_sweep(options, console)
     if outcome.interrupted and outcome.finished < options.n_trials:
         saved = f"{outcome.saved} trial{'' if outcome.saved == 1 else 's'} saved"
-        _say(console, [f"{saved}, {outcome.finished} finished. Go on with the same line."])
+        say(console, [f"{saved}, {outcome.finished} finished. Go on with the same line."])
         return INTERRUPTED
-    _say(console, ["", *_findings(outcome.study_name, options.storage, SHOWN_AT_END)])
-    _say(console, ["", *next_steps(outcome.study_name, options.storage, DEFAULT_STORAGE)])
+    say(console, ["", *_findings(outcome.study_name, options.storage, SHOWN_AT_END)])
+    say(console, ["", *next_steps(outcome.study_name, options.storage, DEFAULT_STORAGE)])
     return 0
 
 
 def show_command(study_name: str, storage: str) -> None:
     """Prints a study's ranked table and findings."""
-    _say(Console(), _findings(study_name, storage, None))
+    say(Console(), _findings(study_name, storage, None))
 
 
 def list_command(storage: str) -> None:
@@ -60,7 +60,7 @@ def list_command(storage: str) -> None:
         leader = best_trial(study)
         best = f"best {leader.value:.3f}" if leader else "no complete trial"
         lines.append(f"{name}   {len(finished_trials(study))} finished, {best}   {what}")
-    _say(Console(), lines or [f"no study in {shown(storage)} yet"])
+    say(Console(), lines or [f"no study in {shown(storage)} yet"])
 
 
 def export_command(study_name: str, storage: str, number: int | None, to: Path | None, output: Path) -> None:
@@ -74,8 +74,9 @@ def export_command(study_name: str, storage: str, number: int | None, to: Path |
         identity=study.user_attrs[IDENTITY],
         source=study.user_attrs[SOURCE],
         ended=len(finished_trials(study)),
+        place="the best" if number is None else "asked for among",
     )
-    _say(Console(), export(winner, output, to or study_folder(Path("exports"), study_name)))
+    say(Console(), export(winner, output, to or study_folder(Path("exports"), study_name)))
 
 
 def dashboard_command(storage: str, host: str, port: int, output: Path) -> None:
@@ -85,8 +86,8 @@ def dashboard_command(storage: str, host: str, port: int, output: Path) -> None:
     server = make_dashboard(open_storage(storage, create=False), host, port, output)
     console = Console()
     if host not in LOOPBACK:
-        _say(console, [f"warning: the dashboard has no login, and {host} can be reached from other machines"])
-    _say(console, [f"dashboard of {shown(storage)} on http://{host}:{server.server_port}   (Ctrl-C stops it)"])
+        say(console, [f"warning: the dashboard has no login, and {host} can be reached from other machines"])
+    say(console, [f"dashboard of {shown(storage)} on http://{host}:{server.server_port}   (Ctrl-C stops it)"])
     with contextlib.suppress(KeyboardInterrupt), server:
         server.serve_forever()
 
@@ -95,7 +96,7 @@ def spaces_command() -> None:
     """Prints the shipped spaces, a line each."""
     found = list_spaces()
     width = max(len(space.name) for space in found)
-    _say(
+    say(
         Console(),
         [f"{space.name:<{width}}   {' '.join(space.description.split())}" for space in found],
     )
@@ -123,7 +124,7 @@ def space_command(name_or_file: str) -> None:
     counted = " × ".join([f"{settings:,} settings", *continuous])
     generator = random.Random(0)
     example = space.walk(lambda parameter: _draw(parameter, generator))
-    _say(Console(), [*lines, "", counted, f"for example  {_pairs(example)}"])
+    say(Console(), [*lines, "", counted, f"for example  {_pairs(example)}"])
 
 
 def _findings(study_name: str, storage: str, most: int | None) -> list[str]:
@@ -158,9 +159,3 @@ def _draw(parameter: Parameter, generator: random.Random) -> Any:
 
 def _pairs(values: Any) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
-
-
-def _say(console: Console, lines: Sequence[str]) -> None:
-    """Prints lines as they are: no markup, no wrapping in a pipe."""
-    for line in lines:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -49,6 +49,7 @@ class Winner:
         identity: What the study is of (`sweep.study.Identity` as plain data).
         source: MODEL and DATASET as they were asked for, and the data set's form.
         ended: Finished trials of the study.
+        place: "the best", or that it was asked for.
     """
 
     study: str
@@ -56,6 +57,7 @@ class Winner:
     identity: Mapping[str, Any]
     source: Mapping[str, Any]
     ended: int
+    place: str = "the best"
 
 
 def choose(study: str, rows: list[dict[str, Any]], number: int | None) -> Mapping[str, Any]:
@@ -123,7 +125,7 @@ def training_file(winner: Winner, base: str, dataset: str, folder: Path) -> str:
     row, config, params = winner.row, winner.row["config"], winner.row["params"]
     value = f"{row['value']:.4f}" if row["value"] is not None else "unknown"
     heading = [
-        f"Best of {winner.ended} trials of the study {winner.study}: trial {row['trial_number']}, "
+        f"Trial {row['trial_number']} of the study {winner.study}, {winner.place} of {winner.ended} finished trials: "
         f"evaluation loss {value} nats per token.",
         f"Space {winner.identity['space']['name']}, model {winner.identity['model']['name']}, "
         f"data {winner.identity['data']['name']}.",
@@ -204,7 +206,8 @@ def _write_data(winner: Winner, folder: Path) -> str:
         file.write_text(json.dumps(plain, ensure_ascii=False), encoding="utf8")
         entry["file_name"] = file.name
     elif (path := Path(asked).expanduser()).exists():
-        name = path.stem
+        # LLaMA-Factory takes a list of names with commas.
+        name = path.stem.replace(",", "-")
         entry["file_name"] = os.fspath(path.absolute())
     else:
         name = asked.rsplit("/", 1)[-1]

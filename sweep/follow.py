@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
@@ -28,11 +28,18 @@ class Ending:
         state: "complete", "pruned" or "failed".
         reason: Why, in words; empty for a trial that reached its horizon.
         trainable_parameters: The adapter's weights; None when it is not known.
+        place: At which of how many evaluations a pruner stopped it, "3 of 5"; empty when that says nothing.
     """
 
     state: str
     reason: str
     trainable_parameters: int | None
+    place: str = ""
+
+    @property
+    def told(self) -> str:
+        """The reason with its place, as it is stored."""
+        return f"at {self.place}: {self.reason}" if self.place else self.reason
 
 
 class Follower:
@@ -82,7 +89,7 @@ class Follower:
             if ending is not None:
                 run.close()
                 parameters = run.finished.trainable_parameters if run.finished else None
-                return Ending(ending.state, ending.reason, parameters)
+                return replace(ending, trainable_parameters=parameters)
         if run.finished is None:
             raise TrialInterrupted  # stopped at once; the checkpoint of its last evaluation stays
         last = self.curve.reports[-1] if self.curve.reports else None
@@ -117,7 +124,7 @@ class Follower:
             reason = f"pruned by {type(pruner).__name__}" if self._trial.should_prune() else None
         if reason:
             last = self.curve.reports[-1]
-            return Ending("pruned", f"at {last.evaluation} of {last.total_evaluations}: {reason}", None)
+            return Ending("pruned", reason, None, place=f"{last.evaluation} of {last.total_evaluations}")
         return None
 
     def _natural_end(self, early: bool, parameters: int) -> Ending:

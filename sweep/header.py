@@ -9,6 +9,9 @@ from sweep.plan import Plan
 from sweep.storage import shown
 from trials.default_model import NAME as DEFAULT_MODEL
 
+# Columns that a line's label takes, and the space behind it.
+INDENT = 7
+
 
 def loading(options: SweepOptions, slots: Sequence[Slot]) -> str:
     """What is said before anything is loaded."""
@@ -100,4 +103,4 @@ def workers(slots: Sequence[Slot]) -> str:
 
 
 def _line(label: str, text: str) -> str:
-    return f"{label:<6} {text}"
+    return f"{label:<{INDENT - 1}} {text}"

@@ -153,7 +153,7 @@ class OneTrial:
         self._end(ending)
         best = self._follower.curve.best
         if ending.state == "pruned" or best is None:
-            raise optuna.TrialPruned(ending.reason)
+            raise optuna.TrialPruned(ending.told)
         return best.eval_loss
 
     def _train(self) -> Ending:
@@ -182,7 +182,7 @@ class OneTrial:
         curve = self._follower.curve
         value = curve.best.eval_loss if curve.best else None
         view.state, view.reason = ending.state, ending.reason
-        trial.set_user_attr("reason", ending.reason)
+        trial.set_user_attr("reason", ending.told)
         if ending.trainable_parameters is not None:
             trial.set_user_attr("trainable_parameters", ending.trainable_parameters)
         session.artifacts.add(
@@ -191,14 +191,14 @@ class OneTrial:
             curve,
             title=describe(self._config, view),
             state=ending.state,
-            reason=ending.reason,
+            reason=ending.told,
         )
         with session.ending:
             session.results.end_trial(
                 trial.number,
                 ending.state,
                 value=value,
-                reason=ending.reason,
+                reason=ending.told,
                 trainable_parameters=ending.trainable_parameters,
             )
             delete_losing_adapters(session)

@@ -6,10 +6,12 @@ from typing import Any
 
 import optuna
 
+from spaces.counting import first_value
 from spaces.parameter import Choice, Float, Parameter
 from spaces.space import SearchSpace
 from spaces.targets import resolve_target
 from sweep.budget import REFERENCE_BATCH, Budget, micro_batch
+from sweep.errors import SweepError
 from trials.config import FIELDS, TrialConfig
 from trials.protocol import Ready
 
@@ -23,6 +25,8 @@ DECIDED = (
     "seed",
     "stage",
 )
+# Rows are tokenised once for all trials.
+SHARED = ("cutoff_len",)
 KNOBS = (*(name for name in FIELDS if name not in DECIDED), BATCH)
 
 
@@ -93,6 +97,20 @@ class Plan:
         if fixed is not None:
             names = [str(name) for name in fixed] if isinstance(fixed, list | tuple) else str(fixed)
             resolve_target(names, self.ready.model.linear_modules)
+
+
+def check_searched(space: SearchSpace) -> None:
+    """Refuses a space that searches what must be equal for all trials.
+
+    Raises:
+        SweepError: It does.
+    """
+    for parameter in space.search:
+        if parameter.name in SHARED:
+            raise SweepError(
+                f"{space.source} searches {parameter.name}, but losses compare only when it is equal for all trials: "
+                f"fix it, as in --set {parameter.name}={first_value(parameter)}"
+            )
 
 
 def suggest(trial: optuna.Trial, parameter: Parameter) -> Any:

@@ -81,6 +81,12 @@ def shown(storage: str) -> str:
     return str(url.database) if _is_sqlite(url) else url.set(query={}).render_as_string(hide_password=True)
 
 
+def database_exists(storage: str) -> bool:
+    """Whether there can be studies: a SQLite file that is not there has none; a server is taken to be there."""
+    file = _sqlite_file(parse_url(storage))
+    return file is None or os.path.exists(file)
+
+
 def check_storage(storage: str) -> None:
     """Finds out whether a sweep could write there, without making the database when it is not there yet.
 

@@ -24,13 +24,14 @@ from sweep.launchers.base import Launcher
 from sweep.launchers.local import LocalLauncher
 from sweep.objective import Session, clean_up, make_objective
 from sweep.options import SweepOptions
-from sweep.plan import BATCH, KNOBS, Plan, drop_idle_epochs
+from sweep.plan import BATCH, KNOBS, Plan, check_searched, drop_idle_epochs
 from sweep.progress import make_progress
 from sweep.pruners import PRUNERS
 from sweep.recovery import put_back_interrupted, put_back_own
 from sweep.results import Results
 from sweep.samplers import SeededTPE
-from sweep.storage import check_storage, open_storage
+from sweep.say import say
+from sweep.storage import check_storage, database_exists, open_storage
 from sweep.study import (
     SOURCE,
     Identity,
@@ -40,6 +41,7 @@ from sweep.study import (
     free_name,
     stored_identity,
 )
+from sweep.version import __version__
 from trials.paths import cache_dir
 from trials.protocol import WorkerSetup
 
@@ -85,7 +87,7 @@ def run_sweep(options: SweepOptions, console: Console) -> Outcome:
         SpaceError: The space, or a knob that was set, is wrong.
     """
     asked = _check(options)
-    console.print(header.loading(options, asked.slots), soft_wrap=True, highlight=False, markup=False)
+    say(console, [header.loading(options, asked.slots)], indent=header.INDENT)
     setup = _worker_setup(options, asked)
     launcher = LocalLauncher(setup, asked.slots)
     try:
@@ -100,6 +102,7 @@ def _check(options: SweepOptions) -> _Asked:
         raise SweepError(f"pruner is {options.pruner!r}; allowed: {', '.join(PRUNERS)}")
     space = load_space(options.space).override(options.assignments, allowed=KNOBS)
     space.check_fields(KNOBS)
+    check_searched(space)
     slots = plan_slots(
         options.gpus,
         options.gpus_per_trial,
@@ -113,7 +116,7 @@ def _check(options: SweepOptions) -> _Asked:
     fixed = space.fixed
     budget = make_budget(
         on_gpu=bool(slots[0].gpus),
-        stored=stored["budget"] if stored and not options.force else None,
+        stored=stored["budget"] if stored and stored["code"] == __version__ and not options.force else None,
         max_steps=options.max_steps,
         max_samples=options.max_samples,
         val_size=options.val_size,
@@ -127,11 +130,9 @@ def _check(options: SweepOptions) -> _Asked:
 
 
 def _stored(storage: str, name: str) -> tuple[bool, dict[str, Any] | None]:
-    try:
-        opened = open_storage(storage, create=False)
-    except SweepError:
-        return False, None  # no file yet: `check_storage` has found that one can be made
-    return stored_identity(opened, name)
+    if not database_exists(storage):
+        return False, None
+    return stored_identity(open_storage(storage, create=False), name)
 
 
 def _worker_setup(options: SweepOptions, asked: _Asked) -> WorkerSetup:
@@ -173,8 +174,8 @@ def _run(options: SweepOptions, asked: _Asked, launcher: Launcher, console: Cons
     study.pruner = PRUNERS[options.pruner](asked.budget.evaluations)
     waiting = put_back_interrupted(study)
     done = len(finished_trials(study))
-    for line in header.lines(plan, options, study.study_name, asked.slots, done=done, waiting=len(waiting), note=note):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    told = header.lines(plan, options, study.study_name, asked.slots, done=done, waiting=len(waiting), note=note)
+    say(console, told, indent=header.INDENT)
     with make_progress(console, launcher.slots) as progress:
         session = Session(
             plan=plan,

@@ -6,8 +6,8 @@ import sys
 HEAVY = ("torch", "transformers", "peft", "datasets", "accelerate")
 
 
-def _loaded_by(statement: str) -> set[str]:
-    code = f"{statement}\nimport sys\nprint(' '.join(name for name in {HEAVY!r} if name in sys.modules))"
+def _loaded_by(statement: str, modules: tuple[str, ...] = HEAVY) -> set[str]:
+    code = f"{statement}\nimport sys\nprint(' '.join(name for name in {modules!r} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 
@@ -23,6 +23,8 @@ def test_spaces_and_the_light_part_of_trials_load_no_torch() -> None:
 
 
 def test_the_help_loads_neither_optuna_nor_plots() -> None:
-    code = "import sweep.cli, sys; print([name for name in ('optuna', 'matplotlib', 'sqlalchemy') if name in sys.modules])"
+    code = (
+        "import sweep.cli, sys; print([name for name in ('optuna', 'matplotlib', 'sqlalchemy') if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

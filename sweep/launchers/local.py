@@ -248,6 +248,8 @@ class LocalLauncher:
 
 def _environment(slot: Slot) -> dict[str, str]:
     environment = dict(os.environ)
+    # The order in which the driver's tool counts GPUs; CUDA's own puts the fastest first.
+    environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, slot.gpus))
     if slot.threads:
         environment["OMP_NUM_THREADS"] = str(slot.threads)

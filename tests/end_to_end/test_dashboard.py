@@ -51,6 +51,8 @@ def test_each_trial_has_its_picture_log_settings_and_note(driver: Driver) -> Non
             assert _get(f"{at}/{files['curve.png']}").startswith(b"\x89PNG")
             log = [json.loads(line) for line in _get(f"{at}/{files['trainer_log.jsonl']}").splitlines()]
             assert sum("eval_loss" in line for line in log) == 5
-            assert {"current_steps", "total_steps", "loss", "lr", "epoch", "percentage", "elapsed_time"} <= log[0].keys()
+            assert {"current_steps", "total_steps", "loss", "lr", "epoch", "percentage", "elapsed_time"} <= log[
+                0
+            ].keys()
             settings = json.loads(_get(f"{at}/{files['config.json']}"))
             assert settings["config"]["lora_alpha"] == settings["params"]["lora_alpha"]

@@ -105,7 +105,7 @@ def test_the_file_says_what_it_rests_on(tmp_path: Path) -> None:
     written(tmp_path)
     comments = [line for line in (tmp_path / "to" / TRAINING_FILE).read_text().splitlines() if line.startswith("#")]
     assert comments[:3] == [
-        "# Best of 12 trials of the study demo: trial 3, evaluation loss 2.5714 nats per token.",
+        "# Trial 3 of the study demo, the best of 12 finished trials: evaluation loss 2.5714 nats per token.",
         "# Space sft_lora, model tiny, data org/chats.",
         "# The trial saw 160 rows cut at 1024 tokens; this file is for the full run.",
     ]

@@ -1,0 +1,20 @@
+"""Prints lines for people: wrapped on a terminal, one line each in a file or a pipe."""
+
+import textwrap
+from collections.abc import Sequence
+
+from rich.console import Console
+
+
+def say(console: Console, lines: Sequence[str], indent: int = 0) -> None:
+    """Prints lines as they are, without markup.
+
+    Args:
+        console: Where to.
+        lines: What.
+        indent: Columns by which the rest of a line that a terminal cannot hold is set in; 0 leaves lines whole.
+    """
+    for line in lines:
+        if indent and console.is_terminal and len(line) > console.width:
+            line = textwrap.fill(line, console.width, subsequent_indent=" " * indent, break_on_hyphens=False)
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
