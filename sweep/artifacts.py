@@ -1,7 +1,6 @@
 """What optuna-dashboard shows of a trial beside its numbers: curve picture, log, settings, and a note."""
 
 import contextlib
-import threading
 from pathlib import Path
 
 import optuna
@@ -9,7 +8,7 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna_dashboard import save_note
 
 from sweep.plots import curve_picture
-from sweep.trial_files import CONFIG, CURVE, LOG
+from sweep.trial_files import CONFIG, CURVE, LOG, logged_steps
 from trials.curve import LearningCurve
 
 FOLDER = "artifacts"
@@ -21,8 +20,6 @@ class Artifacts:
     def __init__(self, output: Path) -> None:
         (output / FOLDER).mkdir(parents=True, exist_ok=True)
         self._store = FileSystemArtifactStore(str(output / FOLDER))
-        # matplotlib's font cache is not safe to fill from two threads at once.
-        self._drawing = threading.Lock()
 
     def add(
         self, trial: optuna.Trial, folder: Path, curve: LearningCurve, *, title: str, state: str, reason: str
@@ -38,14 +35,15 @@ class Artifacts:
             reason: Why, in words; empty when there is nothing to say.
         """
         picture = folder / CURVE
-        with self._drawing:
-            curve_picture(
-                picture,
-                curve.reports,
-                title=f"trial {trial.number}   {title}",
-                subtitle=state,
-                prune_reason=reason,
-            )
+        pruned = state == "pruned"
+        curve_picture(
+            picture,
+            curve.reports,
+            title=f"trial {trial.number}: {title}",
+            training=logged_steps(folder),
+            subtitle=f"{state}: {reason}" if reason and not pruned else state,
+            prune_reason=reason if pruned else "",
+        )
         for file in (picture, folder / LOG, folder / CONFIG):
             # A trial that failed before its first step has no log.
             with contextlib.suppress(FileNotFoundError):

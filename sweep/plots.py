@@ -5,11 +5,11 @@ is used, since pyplot's global figures are not for threads; one lock lets one pi
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import isfinite, nan
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sweep import style
 from sweep.progress import format_learning_rate, one_line
@@ -32,8 +32,22 @@ OFF_SCALE: Final = 3.0
 _drawing = Lock()
 
 
+class TrainingPoint(NamedTuple):
+    """One optimizer step: its number, its loss in nats per token, and the rate that it used."""
+
+    step: int
+    loss: float
+    learning_rate: float
+
+
 def curve_picture(
-    path: Path, reports: Sequence[Report], *, title: str, subtitle: str = "", prune_reason: str = ""
+    path: Path,
+    reports: Sequence[Report],
+    *,
+    title: str,
+    training: Sequence[TrainingPoint] = (),
+    subtitle: str = "",
+    prune_reason: str = "",
 ) -> None:
     """Draw training loss, evaluation loss and learning rate over the steps of one trial, as a PNG.
 
@@ -44,6 +58,7 @@ def curve_picture(
         path: The file to write; its folder is made, and an older file is replaced in one step.
         reports: The trial's reports, oldest first.
         title: The picture's first line, shown literally and cut to fit.
+        training: The trial's steps, oldest first; without them the reports' means stand for them.
         subtitle: A smaller line under it.
         prune_reason: Why the trial was pruned, shown as a caption; empty for a trial that was not.
     """
@@ -55,7 +70,7 @@ def curve_picture(
         canvas = FigureCanvasAgg(figure)
         _words(figure, title, subtitle, f"Pruned: {prune_reason}" if prune_reason else "")
         if reports:
-            _panels(figure, reports, pruned=bool(prune_reason))
+            _panels(figure, reports, training or _means(reports), pruned=bool(prune_reason))
         else:
             _text(figure, 0.5, 0.5, "no evaluations yet: nothing to draw", 12, style.FAINT, center=True)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,26 +102,31 @@ def smoothed(values: Sequence[float], half: int) -> list[float]:
     return means
 
 
-def _panels(figure: "Figure", reports: Sequence[Report], pruned: bool) -> None:
+def _means(reports: Sequence[Report]) -> list[TrainingPoint]:
+    return [TrainingPoint(report.step, report.train_loss, report.learning_rate) for report in reports]
+
+
+def _panels(figure: "Figure", reports: Sequence[Report], training: Sequence[TrainingPoint], pruned: bool) -> None:
     """Draw the losses above and the learning rate below, over the same steps."""
     bottom = 0.17 if pruned else 0.12  # the caption's room
     losses = figure.add_axes((LEFT, bottom + 0.19, RIGHT - LEFT, 0.63 - bottom))
     rates = figure.add_axes((LEFT, bottom, RIGHT - LEFT, 0.13), sharex=losses)
     steps = [report.step for report in reports]
     evaluation = [report.eval_loss for report in reports]
-    training = [report.train_loss for report in reports]
-    ceiling = _ceiling(training, evaluation)
-    _series(losses, steps, _kept(training, ceiling), style.TRAINING, "o", "training")
+    trained = [point.step for point in training]
+    train_losses = [point.loss for point in training]
+    ceiling = _ceiling(train_losses, evaluation)
+    _series(losses, trained, _kept(train_losses, ceiling), style.TRAINING, "o", "training")
     _series(losses, steps, _kept(evaluation, ceiling), style.EVALUATION, "s", "evaluation")
     _best(losses, steps, _kept(evaluation, ceiling))
-    _lost(losses, steps, {style.TRAINING: training, style.EVALUATION: evaluation}, ceiling)
+    _lost(losses, [(trained, train_losses, style.TRAINING), (steps, evaluation, style.EVALUATION)], ceiling)
     end = max(reports[-1].total_steps, steps[-1], 1)
     if pruned and steps[-1] < end:
         losses.axvspan(steps[-1], end, color=style.PRUNED, alpha=0.13, linewidth=0, label="not run")
     losses.set_xlim(0, end * 1.01)
     losses.set_ylabel("loss, nats per token", color=style.INK)
     losses.tick_params(labelbottom=False)
-    _rates(rates, steps, [report.learning_rate for report in reports])
+    _rates(rates, trained, [point.learning_rate for point in training])
     for axes in (losses, rates):
         axes.yaxis.set_label_coords(-0.058, 0.5)
         _frame(axes)
@@ -136,10 +156,10 @@ def _series(axes: "Axes", steps: Sequence[int], values: Sequence[float], colour:
     axes.plot([], [], marker=mark, color=colour, markersize=4, linewidth=1.8, label=label)
 
 
-def _lost(axes: "Axes", steps: Sequence[int], curves: Mapping[str, Sequence[float]], ceiling: float) -> None:
+def _lost(axes: "Axes", curves: Sequence[tuple[Sequence[int], Sequence[float], str]], ceiling: float) -> None:
     """Mark the steps of diverged losses at the top edge, in a row for each curve, by its colour."""
     label = "diverged"
-    for height, (colour, values) in zip((0.95, 0.87), curves.items(), strict=True):
+    for height, (steps, values, colour) in zip((0.95, 0.87), curves, strict=True):
         lost = [step for step, value in zip(steps, _kept(values, ceiling), strict=True) if not isfinite(value)]
         if not lost:
             continue

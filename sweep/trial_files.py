@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from sweep.plots import TrainingPoint
 from trials.folders import ADAPTER, CHECKPOINTS
 from trials.protocol import Moved
 from trials.report import Report
@@ -81,6 +82,12 @@ def _line(step: int, total: int, epoch: float, seconds: float, losses: Mapping[s
         "elapsed_time": clock(seconds),
         "remaining_time": clock(seconds / max(1, step) * (total - step)),
     }
+
+
+def logged_steps(folder: Path) -> list[TrainingPoint]:
+    """The optimizer steps in a trial's log, oldest first."""
+    lines = [line for line in _lines(folder / LOG) if "loss" in line]
+    return [TrainingPoint(line["current_steps"], line["loss"], line["lr"]) for line in lines]
 
 
 def write_config(folder: Path, config: Mapping[str, Any], params: Mapping[str, Any]) -> None:

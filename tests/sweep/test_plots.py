@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sweep import plots, style
-from sweep.plots import curve_picture, smoothed
+from sweep.plots import TrainingPoint, curve_picture, smoothed
 from trials.report import Report
 
 
@@ -174,3 +174,11 @@ def test_importing_the_views_loads_neither_matplotlib_nor_torch() -> None:
     root = Path(__file__).parents[2]
     answer = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_steps_of_the_log_are_drawn_instead_of_the_reports_means(tmp_path: Path) -> None:
+    curve = reports([3.0, 2.9, 2.8])
+    steps = [TrainingPoint(step, 3.5 - step / 40, 1e-4) for step in range(1, curve[-1].step + 1)]
+    curve_picture(tmp_path / "means.png", curve, title="t")
+    curve_picture(tmp_path / "steps.png", curve, title="t", training=steps)
+    assert (tmp_path / "means.png").read_bytes() != (tmp_path / "steps.png").read_bytes()

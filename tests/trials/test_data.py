@@ -1,10 +1,8 @@
-"""The split, its twins, and the cache of prepared rows."""
+"""The split and its twins."""
 
 import json
-import os
 import shutil
-import threading
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,51 +14,9 @@ from hypothesis import strategies as st
 import trials.data
 import trials.rows
 import trials.tokenize
-from tests.trials.tiny_tokenizer import make_tokenizer
-from trials.data import DataSpec, PreparedData, prepare_data
+from tests.trials.data_files import TOKENIZER, numbered, plain, prepare, spec_of, texts, write_chats, write_texts
 from trials.errors import DataError
 from trials.forms import Stage
-from trials.token_rows import TokenRows
-
-TOKENIZER = make_tokenizer()
-
-
-def write_chats(path: Path, pairs: list[tuple[str, str]]) -> Path:
-    rows = [json.dumps({"instruction": asked, "output": answered}) for asked, answered in pairs]
-    path.write_text("\n".join(rows), encoding="utf-8")
-    return path
-
-
-def write_texts(path: Path, texts: list[str]) -> Path:
-    path.write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
-    return path
-
-
-def numbered(count: int) -> list[tuple[str, str]]:
-    return [(f"question {i}", f"answer {i}") for i in range(count)]
-
-
-def spec_of(dataset: Path, **changes: Any) -> DataSpec:
-    spec = DataSpec(str(dataset), "sft", cutoff_len=128, max_samples=None, val_size=4, seed=0)
-    return replace(spec, **changes)
-
-
-def prepare(spec: DataSpec, cache: Path, tokenizer: Any = TOKENIZER) -> PreparedData:
-    return prepare_data(spec, tokenizer, "tokenizer-1", cache)
-
-
-def texts(rows: TokenRows) -> list[str]:
-    return [TOKENIZER.decode(rows.ids(i)) for i in range(len(rows))]
-
-
-def plain(rows: TokenRows) -> list[str]:
-    return [" ".join(text.casefold().split()) for text in texts(rows)]
-
-
-def entry(cache: Path) -> Path:
-    (folder,) = [path for path in (cache / "data").iterdir() if path.is_dir()]
-    return folder
-
 
 # --- rows and facts
 
@@ -309,143 +265,3 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
     with pytest.raises(DataError, match="cannot keep the prepared data in"):
         prepare(spec_of(write_chats(tmp_path / "qa.jsonl", numbered(8))), tmp_path / "cache")
-
-
-# --- the cache
-
-
-@pytest.fixture
-def warm(tmp_path: Path) -> tuple[DataSpec, Path, list[str]]:
-    """Return a spec that has been prepared, its cache, and its training texts."""
-    spec = spec_of(write_chats(tmp_path / "qa.jsonl", numbered(20)))
-    return spec, tmp_path / "cache", texts(prepare(spec, tmp_path / "cache").train)
-
-
-def forbid_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials.data, "read_rows", lambda *_: pytest.fail("read the rows again"))
-
-
-def test_a_second_time_reads_and_tokenises_nothing(
-    warm: tuple[DataSpec, Path, list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec, cache, expected = warm
-    forbid_reading(monkeypatch)
-    assert texts(prepare(spec, cache, tokenizer=None).train) == expected
-
-
-def test_the_same_content_under_another_name_is_a_hit(
-    warm: tuple[DataSpec, Path, list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    spec, cache, _ = warm
-    shutil.copy(spec.dataset, tmp_path / "copy.jsonl")
-    forbid_reading(monkeypatch)
-    data = prepare(replace(spec, dataset=str(tmp_path / "copy.jsonl")), cache)
-    assert data.facts.dataset == "copy.jsonl"
-
-
-@pytest.mark.parametrize(
-    "change", [{"cutoff_len": 127}, {"max_samples": 5}, {"val_size": 5}, {"val_size": 0.5}, {"seed": 1}]
-)
-def test_whatever_matters_is_in_the_fingerprint(
-    warm: tuple[DataSpec, Path, list[str]], change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec, cache, _ = warm
-    old = prepare(spec, cache).facts.fingerprint
-    assert prepare(replace(spec, val_size=4.0), cache).facts.fingerprint == old
-    assert prepare(replace(spec, **change), cache).facts.fingerprint != old
-    assert prepare_data(spec, TOKENIZER, "tokenizer-2", cache).facts.fingerprint != old
-    monkeypatch.setattr(trials.data, "FORMAT_VERSION", -1)
-    assert prepare(spec, cache).facts.fingerprint != old
-
-
-def test_changed_content_is_prepared_anew(warm: tuple[DataSpec, Path, list[str]]) -> None:
-    spec, cache, expected = warm
-    write_chats(Path(spec.dataset), numbered(21))
-    assert len(prepare(spec, cache).train) == len(expected) + 1
-
-
-FILES = ["facts.json"] + [
-    f"{split}_{part}.npy" for split in ("train", "evaluation") for part in ("ids", "is_label", "offsets")
-]
-
-
-@pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("harm", ["remove", "truncate", "empty", "garble"])
-def test_a_damaged_entry_is_made_again(warm: tuple[DataSpec, Path, list[str]], name: str, harm: str) -> None:
-    spec, cache, expected = warm
-    path = entry(cache) / name
-    if harm == "remove":
-        path.unlink()
-    elif harm == "truncate":
-        os.truncate(path, path.stat().st_size - 3)
-    else:
-        path.write_bytes(b"" if harm == "empty" else b'["what"]')
-    assert texts(prepare(spec, cache).train) == expected
-    assert sorted(p.name for p in entry(cache).iterdir()) == sorted(FILES)
-
-
-def test_arrays_that_do_not_fit_together_are_made_again(warm: tuple[DataSpec, Path, list[str]]) -> None:
-    spec, cache, expected = warm
-    shutil.copy(entry(cache) / "evaluation_ids.npy", entry(cache) / "train_ids.npy")
-    assert texts(prepare(spec, cache).train) == expected
-    offsets = np.load(entry(cache) / "train_offsets.npy")
-    np.save(entry(cache) / "train_offsets.npy", offsets[[0, -1]])
-    assert texts(prepare(spec, cache).train) == expected
-
-
-def test_a_killed_first_run_leaves_nothing_that_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = spec_of(write_chats(tmp_path / "qa.jsonl", numbered(20)))
-    save = np.save
-    saved: list[Path] = []
-
-    def save_two(path: Path, array: Any) -> None:
-        if len(saved) == 2:
-            raise KeyboardInterrupt
-        saved.append(path)
-        save(path, array)
-
-    monkeypatch.setattr(np, "save", save_two)
-    with pytest.raises(KeyboardInterrupt):
-        prepare(spec, tmp_path / "cache")
-    monkeypatch.undo()
-    assert [path.suffix for path in (tmp_path / "cache" / "data").iterdir() if path.is_dir()] == [".part"]
-    data = prepare(spec, tmp_path / "cache")
-    assert len(data.train) == 16
-    assert entry(tmp_path / "cache").name == data.facts.fingerprint  # and the half entry is gone
-
-
-def test_of_many_who_ask_at_once_one_prepares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Threads stand for processes: each opens the lock file by itself, which is what the lock goes by."""
-    spec = spec_of(write_chats(tmp_path / "qa.jsonl", numbered(50)))
-    read = trials.rows.read_rows
-    reads: list[Any] = []
-    results: list[list[str]] = []
-    barrier = threading.Barrier(4)
-
-    def counting(*args: Any) -> Any:
-        reads.append(args)
-        return read(*args)
-
-    def ask() -> None:
-        barrier.wait()
-        results.append(texts(prepare(spec, tmp_path / "cache").train))
-
-    monkeypatch.setattr(trials.data, "read_rows", counting)
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(reads) == 1
-    assert len(results) == 4
-    assert results.count(results[0]) == 4
-
-
-def test_a_reader_keeps_its_rows_while_the_entry_is_made_again(
-    warm: tuple[DataSpec, Path, list[str]],
-) -> None:
-    spec, cache, expected = warm
-    held = prepare(spec, cache).train
-    (entry(cache) / "facts.json").unlink()
-    prepare(spec, cache)
-    assert texts(held) == expected
