@@ -60,7 +60,7 @@ def test_a_clearly_losing_trial_is_pruned_long_before_its_end() -> None:
 
 
 def test_a_pruned_trial_is_told_why_in_words() -> None:
-    assert reason(make_study(done(GOOD)), BAD[:5]) == "projected 2.904 ± 0.095, and trial 0 reached 2.180"
+    assert reason(make_study(done(GOOD)), BAD[:5]) == "projected 2.953 ± 0.078, and trial 0 reached 2.180"
 
 
 def test_a_trial_that_wins_is_never_pruned() -> None:
@@ -127,13 +127,13 @@ def test_a_trial_that_has_not_reported_goes_on() -> None:
 def test_a_running_trial_counts_as_a_rival() -> None:
     study = make_study()
     reporting(study, (3.0, 2.6, 2.2, 1.8))
-    assert reason(study, BAD[:5]) == "projected 2.904 ± 0.095, and trial 0 heads for 0.976"
+    assert reason(study, BAD[:5]) == "projected 2.953 ± 0.078, and trial 0 heads for 0.976"
 
 
 def test_a_running_trial_with_one_report_promises_nothing() -> None:
     study = make_study()
     reporting(study, (0.5,))
-    assert reason(study, BAD[:5]) == "projected 2.904 ± 0.095, and trial 0 reached 0.500"
+    assert reason(study, BAD[:5]) == "projected 2.953 ± 0.078, and trial 0 reached 0.500"
 
 
 def test_the_leader_of_running_trials_is_not_pruned() -> None:
@@ -168,7 +168,7 @@ def test_a_complete_trial_without_reports_counts_by_its_value() -> None:
 def test_a_study_that_maximises_is_read_upside_down() -> None:
     up, down = [-loss for loss in GOOD], [-loss for loss in BAD]
     study = make_study(create_trial(value=-2.18), direction="maximize")
-    assert reason(study, down[:5]) == "projected -2.904 ± 0.095, and trial 0 reached -2.180"
+    assert reason(study, down[:5]) == "projected -2.953 ± 0.078, and trial 0 reached -2.180"
     assert reason(study, up[:5]) is None
 
 
