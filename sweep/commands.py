@@ -14,7 +14,7 @@ from sweep.errors import SweepError
 from sweep.export import Winner, choose, export
 from sweep.options import DEFAULT_STORAGE, SweepOptions
 from sweep.results import Results
-from sweep.say import say
+from sweep.say import program, say
 from sweep.storage import open_storage, shown
 from sweep.study import IDENTITY, SOURCE, best_trial, finished_trials, load_study
 from sweep.summary import next_steps, summary
@@ -38,7 +38,7 @@ def run_command(options: SweepOptions) -> int:
         say(console, [f"{saved}, {outcome.finished} finished. Go on with the same line."])
         return INTERRUPTED
     say(console, ["", *_findings(outcome.study_name, options.storage, SHOWN_AT_END)])
-    say(console, ["", *next_steps(outcome.study_name, options.storage, DEFAULT_STORAGE)])
+    say(console, ["", *next_steps(outcome.study_name, options.storage, DEFAULT_STORAGE, program())])
     return 0
 
 

@@ -1,9 +1,23 @@
 """Prints lines for people: wrapped on a terminal, one line each in a file or a pipe."""
 
+import os
+import shutil
+import sys
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
+
+
+def program() -> str:
+    """How this program is called from here: "sweep" where that is on the path, else by where it lies."""
+    called = Path(sys.argv[0])
+    if called.name != "sweep":
+        return "python -m sweep"
+    if shutil.which("sweep") is not None:
+        return "sweep"
+    return os.path.relpath(called) if called.is_relative_to(Path.cwd()) else str(called)
 
 
 def say(console: Console, lines: Sequence[str], indent: int = 0) -> None:

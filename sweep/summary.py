@@ -49,14 +49,21 @@ def summary(rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any], rows_sp
     return lines
 
 
-def next_steps(study: str, storage: str, default_storage: str) -> list[str]:
-    """The commands that go on from a finished study; a password is for the user to fill in."""
+def next_steps(study: str, storage: str, default_storage: str, program: str = "sweep") -> list[str]:
+    """The commands that go on from a finished study; a password is for the user to fill in.
+
+    Args:
+        study: The study's name.
+        storage: Where it is.
+        default_storage: Where it would be if nothing were said.
+        program: How this program is called from here.
+    """
     place, name = shlex.quote(shown(storage)), shlex.quote(study)
     where = "" if storage == default_storage else f" --storage {place}"
     make = "" if storage == default_storage else f" STORAGE={place}"
     commands = (
-        (f"sweep show {name}{where}", "every trial, and why it ended"),
-        (f"sweep export {name}{where}", "a LLaMA-Factory YAML and the adapter"),
+        (f"{program} show {name}{where}", "every trial, and why it ended"),
+        (f"{program} export {name}{where}", "a LLaMA-Factory YAML and the adapter"),
         (f"make dashboard{make}", "every curve and log, on 127.0.0.1"),
     )
     width = max(len(command) for command, _ in commands)
@@ -155,7 +162,9 @@ def _start_line(rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any], bes
         f"rank {first['lora_rank']}, alpha {first['lora_alpha']:g}, {first['lora_target']}, "
         f"learning rate {format_learning_rate(first['learning_rate'])}"
     )
-    return [_fact("start point", f"{setting}: {first['value']:.3f}, so {first['value'] - best['value']:.3f} above")]
+    above = first["value"] - best["value"]
+    when = " when it was pruned" if first["state"] == "pruned" else ""
+    return [_fact("start point", f"{setting}: {first['value']:.3f}{when}, so {above:.3f} above")]
 
 
 def _edge_lines(best_first: Sequence[Mapping[str, Any]], space: Mapping[str, Any]) -> list[str]:

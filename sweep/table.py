@@ -36,7 +36,7 @@ def table(rows: Sequence[Mapping[str, Any]], most: int | None = None) -> list[st
         for line in cells
     ]
     hidden = len(best_first) - len(shown)
-    return lines + ([f"… and {hidden} more: sweep show lists them all"] if hidden else [])
+    return lines + ([f"… and {hidden} more: `sweep show` lists them all"] if hidden else [])
 
 
 def ratio(row: Mapping[str, Any]) -> str:

@@ -193,3 +193,12 @@ def test_a_study_with_an_odd_name_can_be_pasted() -> None:
 @pytest.mark.parametrize(("target", "words"), [("all", "all linear layers"), ("qv", "q and v"), ("q_proj", "q_proj")])
 def test_a_target_set_is_told_in_words(target: str, words: str) -> None:
     assert target_words(target) == words
+
+
+def test_the_next_steps_name_the_program_as_it_can_be_called() -> None:
+    assert next_steps("demo", "a", "a", ".venv/bin/sweep")[0].startswith("Next: .venv/bin/sweep show demo ")
+
+
+def test_a_pruned_start_point_is_said_to_have_been_pruned() -> None:
+    lines = findings(trial_row(0, 2.9, state="pruned"), trial_row(1, 2.5), of=space(start=True))
+    assert any(line.endswith("2.900 when it was pruned, so 0.400 above") for line in lines)

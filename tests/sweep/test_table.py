@@ -56,7 +56,7 @@ def test_a_reason_stays_on_its_line(reason: str | None) -> None:
 def test_a_long_table_tells_how_many_it_hides() -> None:
     lines = table(MIXED, most=2)
     assert [line.split()[1] for line in lines[1:3]] == ["2", "5"]
-    assert lines[3:] == ["… and 6 more: sweep show lists them all"]
+    assert lines[3:] == ["… and 6 more: `sweep show` lists them all"]
 
 
 def test_a_table_that_shows_all_hides_none() -> None:
