@@ -27,22 +27,22 @@ def put_back_interrupted(study: optuna.Study) -> list[int]:
     """Makes the running trials whose process on this machine is gone wait to be continued.
 
     Returns:
-        The numbers of all trials that wait to be continued.
+        The numbers of all trials that wait and have something to go on from: an evaluation.
     """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if _is_orphan(trial):
             put_back(study, trial)
     waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-    return [trial.number for trial in waiting if OWNER in trial.user_attrs]
+    return [trial.number for trial in waiting if trial.intermediate_values]
 
 
 def put_back_own(study: optuna.Study) -> list[int]:
-    """Makes the running trials of this process wait to be continued; their numbers."""
+    """Makes the running trials of this process wait; the numbers of those that have something to go on from."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     own = [trial for trial in running if _is_own(trial)]
     for trial in own:
         put_back(study, trial)
-    return [trial.number for trial in own]
+    return [trial.number for trial in own if trial.intermediate_values]
 
 
 def put_back(study: optuna.Study, trial: FrozenTrial) -> None:

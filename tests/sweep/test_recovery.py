@@ -142,3 +142,11 @@ def test_the_clone_of_a_trial_whose_machine_died_knows_where_it_began(study: opt
 
 def test_this_process_is_named_by_plain_data() -> None:
     assert {name: type(value) for name, value in this_process().items()} == {"host": str, "pid": int, "started": float}
+
+
+def test_a_trial_without_an_evaluation_is_put_back_but_not_called_saved(study: optuna.Study) -> None:
+    trial = study.ask()
+    trial.set_user_attr(OWNER, this_process())
+    assert put_back_own(study) == []
+    assert states(study) == [TrialState.WAITING]
+    assert put_back_interrupted(study) == []

@@ -1,0 +1,72 @@
+"""The options of `sweep run`, with the help that a user reads. Each is a variable of `make sweep` too."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Space = Annotated[str, typer.Option("--space", help="A shipped space (`sweep spaces`) or a YAML file.")]
+Model = Annotated[
+    str, typer.Option("--model", help="Folder or hub name. Default: SmolLM2-135M-Instruct, from a package.")
+]
+Dataset = Annotated[
+    str,
+    typer.Option(
+        "--dataset",
+        help="A json, jsonl, csv or parquet file, a folder of them, or a hub name; alpaca, sharegpt, messages or "
+        "plain text. Default: chitchat for stage sft, pydoc for stage pt.",
+    ),
+]
+Study = Annotated[str, typer.Option("--study", help="The study's name. Default: the space's.")]
+Storage = Annotated[
+    str, typer.Option("--storage", help="SQLite file or database URL that holds the study.", metavar="FILE_OR_URL")
+]
+Trials = Annotated[
+    int, typer.Option("--n-trials", help="Finished trials that the study is to have in all, earlier sessions included.")
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        "--max-steps",
+        help="A trial's length in optimizer steps of 16 rows (or of effective_batch_size when it is fixed): every "
+        "trial sees as many rows, whatever its batch. Default: 8 on the CPU, none on a GPU.",
+    ),
+]
+Samples = Annotated[
+    int | None,
+    typer.Option("--max-samples", help="Distinct training rows, seen num_train_epochs times. Default: 1000 on a GPU."),
+]
+ValSize = Annotated[
+    float | None,
+    typer.Option("--val-size", help="Evaluation rows, or their share when below 1. Default: 200, on the CPU 32."),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Fixes split, order, evaluation set, first weights and sampler.")]
+Gpus = Annotated[str, typer.Option("--gpus", help="Indices like 0,1, or cpu. Default: every GPU, else the CPU.")]
+GpusPerTrial = Annotated[int, typer.Option("--gpus-per-trial", help="GPUs that one trial's model is spread over.")]
+TrialsPerGpu = Annotated[
+    int | None,
+    typer.Option("--trials-per-gpu", help="Trials at once on a device. Default: 1 a GPU, 1 a core on the CPU."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Fix or widen a knob: lora_rank=16, learning_rate=1e-5..1e-2, lora_target=qv,all. Can be repeated.",
+        metavar="KNOB=VALUE",
+    ),
+]
+Pruner = Annotated[str, typer.Option("--pruner", help="trend, median or none.")]
+Patience = Annotated[
+    int,
+    typer.Option(
+        "--early-stopping-patience",
+        help="Evaluations without improvement that end a trial as complete; 0 for never.",
+    ),
+]
+KeepAdapters = Annotated[
+    int, typer.Option("--keep-adapters", help="Adapters to keep: those of the best so many trials.")
+]
+Dtype = Annotated[str, typer.Option("--dtype", help="Of the base model's weights: auto, bf16 or fp32.")]
+TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Let a hub model run its own code.")]
+Force = Annotated[bool, typer.Option("--force", help="Give the study a new name when this one is of something else.")]
+Output = Annotated[Path, typer.Option("--output", help="Folder of logs, pictures and adapters.")]
