@@ -66,7 +66,7 @@ def data_line(plan: Plan) -> str:
     twins, cut = int(str(data["twins_dropped"])), float(str(data["cut_share"]))
     return (
         f"{data['dataset']}, {data['stage']}, {int(str(data['train_rows'])):,} rows for training, "
-        f"{int(str(data['eval_rows'])):,} for evaluation, {twins:,} twins dropped, "
+        f"{int(str(data['eval_rows'])):,} for evaluation, {twins:,} twin{'' if twins == 1 else 's'} dropped, "
         f"cut at {plan.budget.cutoff_len}: {100 * cut:.0f} % of rows"
     )
 
