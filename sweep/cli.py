@@ -12,7 +12,7 @@ import typer
 
 from spaces.errors import SpaceError
 from sweep import cli_options as options
-from sweep.errors import SweepError
+from sweep.errors import EnvironmentFault, SweepError
 from sweep.options import DEFAULT_OUTPUT, DEFAULT_STORAGE, DEFAULT_TRIALS, SweepOptions
 from trials.errors import TrialsError
 
@@ -143,7 +143,7 @@ def space_(
 
 
 def main() -> None:
-    """Entry point: errors that a user can cause are one or two lines and exit status 2."""
+    """Entry point: errors that a user can cause are one or two lines and exit status 2; faults, exit status 1."""
     # Optuna calls heartbeats, metric names and multivariate TPE experimental, at every use.
     warnings.filterwarnings("ignore", message=".* is experimental", module="optuna|sweep")
     try:
@@ -151,3 +151,6 @@ def main() -> None:
     except (SweepError, SpaceError, TrialsError) as error:
         print(f"sweep: {error}", file=sys.stderr)
         sys.exit(2)
+    except EnvironmentFault as fault:
+        print(f"sweep: {fault}", file=sys.stderr)
+        sys.exit(1)

@@ -5,6 +5,10 @@ class SweepError(Exception):
     """Root of this room's errors: the message says what is wrong, what was given and what is allowed."""
 
 
+class EnvironmentFault(Exception):
+    """The disk, the database or a device failed in the middle of a sweep; nobody asked for anything wrong."""
+
+
 class WorkerDied(Exception):
     """A worker process ended in the middle of a trial. The message says how, the detail holds its last words."""
 

@@ -6,7 +6,7 @@ trial's number. Optuna's tables stay the authority for what runs next; these say
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -110,6 +110,14 @@ class Results:
             row["trainable_parameters"] = trainable_parameters
         with self._engine.begin() as connection:
             connection.execute(self._update(number).values(row))
+
+    def close_failed(self, numbers: Iterable[int]) -> None:
+        """Marks trials as failed that failed while nothing could be written here: a full disk, say."""
+        table = trials_table
+        for number in numbers:
+            broken_off = self._update(number).where(table.c.state.in_(("running", "interrupted")))
+            with self._engine.begin() as connection:
+                connection.execute(broken_off.values(state="failed", reason="broke off with its session", ended=_now()))
 
     def trials(self) -> list[dict[str, Any]]:
         """Every trial's row, by number."""

@@ -20,6 +20,7 @@ from sweep.artifacts import Artifacts
 from sweep.budget import REFERENCE_BATCH, Budget, make_budget
 from sweep.devices import Slot, list_gpus, plan_slots
 from sweep.errors import SweepError, TrialFailed, TrialInterrupted, WorkerDied
+from sweep.faults import explained
 from sweep.launchers.base import Launcher
 from sweep.launchers.local import LocalLauncher
 from sweep.objective import Session, clean_up, make_objective
@@ -172,7 +173,9 @@ def _run(options: SweepOptions, asked: _Asked, launcher: Launcher, console: Cons
     )
     study.sampler = SeededTPE(options.seed, options.n_trials)
     study.pruner = PRUNERS[options.pruner](asked.budget.evaluations)
+    results = Results(storage.engine, study.study_name)
     waiting = put_back_interrupted(study)
+    results.close_failed(trial.number for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
     done = len(finished_trials(study))
     told = header.lines(plan, options, study.study_name, asked.slots, done=done, waiting=len(waiting), note=note)
     say(console, told, indent=header.INDENT)
@@ -180,21 +183,21 @@ def _run(options: SweepOptions, asked: _Asked, launcher: Launcher, console: Cons
         session = Session(
             plan=plan,
             launcher=launcher,
-            results=Results(storage.engine, study.study_name),
+            results=results,
             artifacts=Artifacts(options.output),
             progress=progress,
             output=options.output,
             total=options.n_trials,
             keep_adapters=options.keep_adapters,
         )
-        with _stop_on_signals(session):
+        with _stop_on_signals(session), explained(options.storage):
             try:
                 _search(session, study)
             except TrialInterrupted:
                 pass
             finally:
                 launcher.close()
-                saved = put_back_own(study)
+            saved = put_back_own(study)
     return Outcome(study.study_name, len(finished_trials(study)), len(saved), session.stopping.is_set())
 
 

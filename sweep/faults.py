@@ -1,0 +1,30 @@
+"""Tells a fault of disk or database in words, where a traceback would say less."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
+
+from sweep.errors import EnvironmentFault
+from sweep.storage import shown
+
+
+@contextmanager
+def explained(storage: str) -> Iterator[None]:
+    """Says in words that disk or database failed. Trials that ran are then found by the next session.
+
+    Raises:
+        EnvironmentFault: They did.
+    """
+    try:
+        yield
+    except (OSError, SQLAlchemyError, StorageInternalError) as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        reason = str(getattr(cause, "orig", None) or cause).splitlines()[0]
+        raise EnvironmentFault(
+            f"disk or database failed in the middle of the sweep: {reason} (STORAGE {shown(storage)})\n"
+            "What was recorded is kept; once that is mended, the same line goes on."
+        ) from error
