@@ -91,16 +91,17 @@ def make_budget(
     )
 
 
-def micro_batch(effective: int, model: ModelFacts, device: DeviceFacts, cutoff_len: int) -> int:
+def micro_batch(effective: int, model: ModelFacts, device: DeviceFacts, cutoff_len: int, sharing: int = 1) -> int:
     """Rows of one forward pass: the largest divisor of the effective batch that memory allows (guide 3.3).
 
     A row's activations are taken as 20 numbers of the hidden size a token and layer, and its logits as three
     copies of the vocabulary in fp32 (logits, their gradient, the softmax); half of the free memory is given to
-    them. On the CPU eight rows already keep the units busy, and fewer rows are padded less.
+    them, shared by the trials that run on the device at once. On the CPU eight rows already keep the units busy,
+    and fewer rows are padded less.
     """
     width = 2 if model.dtype == "bf16" else 4
     row = cutoff_len * (20 * model.hidden_size * model.layers * width + 3 * 4 * model.vocab_size)
-    fitting = max(1, device.free_bytes // 2 // row)
+    fitting = max(1, device.free_bytes // 2 // sharing // row)
     if device.name == "cpu":
         fitting = min(fitting, 8)
     return max(size for size in range(1, effective + 1) if effective % size == 0 and size <= fitting)

@@ -10,6 +10,8 @@ from sweep.errors import SweepError
 # Workers of one thread train more tokens a second than one worker of many threads (`make bench-cpu-workers`:
 # on two cores 1.3 to 1.6 times as many). Beyond this number memory, a model a worker, is the limit.
 MOST_CPU_WORKERS = 8
+# What a worker of the default model takes at its peak, rows of 128 tokens in micro-batches of eight (measured).
+CPU_WORKER_BYTES = 3 * (1 << 30)
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,13 @@ def _visible(words: str, present: dict[int, str]) -> list[int]:
 
 
 def plan_slots(
-    gpus: str, gpus_per_trial: int, trials_per_gpu: int | None, *, present: list[int], cores: int
+    gpus: str,
+    gpus_per_trial: int,
+    trials_per_gpu: int | None,
+    *,
+    present: list[int],
+    cores: int,
+    free_bytes: int | None = None,
 ) -> list[Slot]:
     """Lays slots on the devices that were asked for.
 
@@ -79,6 +87,7 @@ def plan_slots(
         trials_per_gpu: Trials at once on a device; None for one a GPU, and for one a core on the CPU.
         present: Indices of the GPUs of this machine.
         cores: CPU cores of this machine.
+        free_bytes: Its memory that can be had; it limits the workers on the CPU where their number is not asked for.
 
     Raises:
         SweepError: An index does not exist, or the numbers do not go together.
@@ -90,7 +99,8 @@ def plan_slots(
     if not chosen:
         if gpus_per_trial > 1:
             raise SweepError(f"GPUS_PER_TRIAL is {gpus_per_trial}, but this sweep runs on the CPU")
-        workers = trials_per_gpu or min(cores, MOST_CPU_WORKERS)
+        fitting = MOST_CPU_WORKERS if free_bytes is None else max(1, free_bytes // CPU_WORKER_BYTES)
+        workers = trials_per_gpu or min(cores, MOST_CPU_WORKERS, fitting)
         return [Slot((), max(1, cores // workers)) for _ in range(workers)]
     if gpus_per_trial > len(chosen):
         raise SweepError(f"GPUS_PER_TRIAL is {gpus_per_trial}, but there are only {len(chosen)} GPUs: {chosen}")

@@ -40,6 +40,7 @@ class Plan:
         ready: Model, data and device.
         seed: The study's.
         early_stopping_patience: Evaluations without improvement that end a trial; 0 for never.
+        sharing: Trials at once on one device, which share its memory.
     """
 
     space: SearchSpace
@@ -47,6 +48,7 @@ class Plan:
     ready: Ready
     seed: int
     early_stopping_patience: int
+    sharing: int = 1
 
     @property
     def train_rows(self) -> int:
@@ -66,7 +68,7 @@ class Plan:
         fields = {name: value for name, value in params.items() if name in FIELDS}
         effective = int(params.get(BATCH, REFERENCE_BATCH))
         cutoff = self.budget.cutoff_len
-        micro = micro_batch(effective, self.ready.model, self.ready.device, cutoff)
+        micro = micro_batch(effective, self.ready.model, self.ready.device, cutoff, self.sharing)
         target = fields.get("lora_target", "all")
         fields |= {
             "lora_target": resolve_target(target, self.ready.model.linear_modules),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
+import psutil
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
@@ -110,6 +111,7 @@ def _check(options: SweepOptions) -> _Asked:
         options.trials_per_gpu,
         present=list_gpus(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        free_bytes=psutil.virtual_memory().available,
     )
     check_storage(options.storage)
     name = options.study or space.name
@@ -157,7 +159,8 @@ def _run(options: SweepOptions, asked: _Asked, launcher: Launcher, console: Cons
     ready = launcher.ready()
     train_rows = int(str(ready.data["train_rows"]))
     space, note = drop_idle_epochs(asked.space, asked.budget, train_rows)
-    plan = Plan(space, asked.budget, ready, options.seed, options.early_stopping_patience)
+    sharing = len(asked.slots) // len({slot.gpus for slot in asked.slots})
+    plan = Plan(space, asked.budget, ready, options.seed, options.early_stopping_patience, sharing)
     plan.check_targets()
     storage = open_storage(options.storage, create=True)
     study = _open_study(options, asked, storage, Identity.of(asked.space, asked.budget, options.seed, ready))

@@ -27,9 +27,9 @@ def budget(**asked: Any) -> Budget:
     return make_budget(**(plain | asked))
 
 
-def micro(effective: int, free_bytes: int, device: str = "NVIDIA L4") -> int:
+def micro(effective: int, free_bytes: int, device: str = "NVIDIA L4", sharing: int = 1) -> int:
     ready = make_ready(device=device, free_bytes=free_bytes)
-    return micro_batch(effective, ready.model, ready.device, cutoff_len=64)
+    return micro_batch(effective, ready.model, ready.device, cutoff_len=64, sharing=sharing)
 
 
 @pytest.mark.parametrize(("on_gpu", "default"), [(False, CPU_BUDGET), (True, GPU_BUDGET)])
@@ -118,3 +118,8 @@ def test_a_cpu_takes_eight_rows_at_most() -> None:
 
 def test_memory_is_told_in_gigabytes() -> None:
     assert describe_memory(DeviceFacts("NVIDIA L4", 23 * GIB, 20 * GIB)) == "NVIDIA L4, 23 GB"
+
+
+def test_trials_that_share_a_device_share_its_memory() -> None:
+    memory = 64 * 1024**2
+    assert micro(32, memory, sharing=4) == micro(32, memory // 4) < micro(32, memory)

@@ -132,3 +132,9 @@ def test_cuda_visible_devices_limits_them(
     install_nvidia_smi(tmp_path, monkeypatch, TWO_GPUS)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert list_gpus() == gpus
+
+
+@pytest.mark.parametrize(("gigabytes", "workers", "threads"), [(100, 8, 1), (13, 4, 2), (1, 1, 8)])
+def test_little_memory_gives_fewer_cpu_workers_of_more_threads(gigabytes: int, workers: int, threads: int) -> None:
+    slots = plan_slots("cpu", 1, None, present=[], cores=8, free_bytes=gigabytes << 30)
+    assert slots == [Slot((), threads)] * workers
