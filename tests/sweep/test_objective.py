@@ -167,7 +167,8 @@ class TestInterruption:
         with pytest.raises(TrialInterrupted):
             sweep.run(1)
         assert sweep.launcher.started == []
-        assert put_back_own(sweep.study) == [0]
+        assert put_back_own(sweep.study) == [], "there is nothing to go on from"
+        assert [trial.state for trial in sweep.study.trials] == [TrialState.WAITING]
 
     def test_a_worker_that_dies_in_the_stop_is_not_replaced(self, tmp_path: Path) -> None:
         sweep = FakeSweep(tmp_path)
