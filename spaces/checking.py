@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from spaces.counting import first_value, last_value
 from spaces.errors import SpaceError
 from spaces.messages import did_you_mean, listed, located, shortened
-from spaces.parameter import is_number
+from spaces.parameter import Parameter, is_number
 from spaces.starting import check_start
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def check_space(space: "SearchSpace") -> None:
     """
     with located(space.source):
         _check_stage(space.stage)
-        _check_names(space)
+        check_names(space.fixed, space.search, space.derived)
         _check_fixed(space)
         _check_expressions(space)
         _ = space._order  # refuses circles
@@ -42,12 +42,17 @@ def _check_stage(stage: str) -> None:
         raise SpaceError(f"stage is {shortened(stage)}; allowed: {listed(STAGES)}")
 
 
-def _check_names(space: "SearchSpace") -> None:
+def check_names(fixed: Collection[str], search: Collection[Parameter], derived: Collection[str]) -> None:
+    """Refuse a name that is none, or that is in two places.
+
+    Raises:
+        SpaceError: Such a name.
+    """
     places: dict[str, str] = {RESERVED: "a key of its own at the top"}
     named = [
-        *(("fixed", name) for name in space.fixed),
-        *(("search", knob.name) for knob in space.search),
-        *(("derived", name) for name in space.derived),
+        *(("fixed", name) for name in fixed),
+        *(("search", knob.name) for knob in search),
+        *(("derived", name) for name in derived),
     ]
     for place, name in named:
         if not name.isidentifier():

@@ -2,21 +2,24 @@
 
 import os
 from pathlib import Path
+from typing import cast
 
 from spaces.errors import SpaceError
 from spaces.messages import did_you_mean, listed, located, shortened
-from spaces.reading import read_space
+from spaces.reading import read_parent, read_space
 from spaces.space import SearchSpace
 from spaces.yamlfile import LARGEST_FILE, parse_yaml
 
 LIBRARY = Path(__file__).parent / "library"
 ENDINGS = (".yaml", ".yml")
+DEEPEST = 8  # spaces that extend each other; more cannot be followed by a reader
 
 
 def load_space(name_or_path: str) -> SearchSpace:
     """Load a shipped space by name, or any space by the path of its YAML file.
 
-    What ends in .yaml or .yml, has a path separator or is an existing file counts as a path.
+    What ends in .yaml or .yml, has a path separator or is an existing file counts as a path. A file's
+    `extends` is read by the same rule, a relative path from the folder of the file that names it.
 
     Args:
         name_or_path: Such as `sft_lora` or `my/space.yaml`.
@@ -24,18 +27,7 @@ def load_space(name_or_path: str) -> SearchSpace:
     Raises:
         SpaceError: No such space or file, or one that is not as it should be.
     """
-    shipped = _shipped()
-    if name_or_path in shipped:
-        return _load(shipped[name_or_path], name_or_path)
-    separators = [os.sep, *([os.altsep] if os.altsep else [])]
-    path = os.path.expanduser(name_or_path)
-    is_path = path.endswith(ENDINGS) or any(separator in path for separator in separators)
-    if is_path or os.path.isfile(path):
-        return _load(Path(path), name_or_path)
-    near = did_you_mean(name_or_path, shipped)
-    raise SpaceError(
-        f"no space named {shortened(name_or_path)}.{near} Shipped: {listed(shipped)}. A path to a YAML file works too."
-    )
+    return _load(*_find(name_or_path))
 
 
 def list_spaces() -> list[SearchSpace]:
@@ -51,7 +43,59 @@ def _shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(LIBRARY.glob("*.yaml"))}
 
 
+def _find(name_or_path: str, folder: Path | None = None) -> tuple[Path, str]:
+    """Return the file of a space, and what messages call it; a relative path starts in `folder`, if given.
+
+    Raises:
+        SpaceError: A name of nothing.
+    """
+    shipped = _shipped()
+    if name_or_path in shipped:
+        return shipped[name_or_path], name_or_path
+    separators = [os.sep, *([os.altsep] if os.altsep else [])]
+    path = os.path.expanduser(name_or_path)
+    is_path = path.endswith(ENDINGS) or any(separator in path for separator in separators)
+    within = Path(path) if folder is None else folder / path
+    if is_path or os.path.isfile(within):
+        return within, name_or_path if folder is None else os.path.normpath(within)
+    near = did_you_mean(name_or_path, shipped)
+    raise SpaceError(
+        f"no space named {shortened(name_or_path)}.{near} Shipped: {listed(shipped)}. A path to a YAML file works too."
+    )
+
+
 def _load(path: Path, source: str) -> SearchSpace:
+    """Read a file and those that it extends, the farthest ancestor first."""
+    chain: list[tuple[Path, str, object]] = []
+    seen: list[str] = []
+    while True:
+        chain.append((path, source, _read(path, source)))
+        seen.append(os.path.realpath(path))  # after reading, which refuses names that no file can have
+        with located(source):
+            named = read_parent(chain[-1][2])
+        if named is None:
+            break
+        with located(f"{source}, extends"):
+            path, source = _find(named, path.parent)
+            # Said here as well as in _read, so that the file that names it is named.
+            if not os.path.isfile(path):
+                raise SpaceError(f"{source}: there is no such file")
+            _check_chain([*(called for _, called, _ in chain), source], [*seen, os.path.realpath(path)])
+    space: SearchSpace | None = None
+    for file, called, raw in reversed(chain):
+        space = read_space(raw, file.stem, called, space)
+    return cast("SearchSpace", space)  # a chain has one file at least
+
+
+def _check_chain(sources: list[str], real: list[str]) -> None:
+    if real[-1] in real[:-1]:
+        circle = " -> ".join(sources[real.index(real[-1]) :])
+        raise SpaceError(f"spaces extend each other in a circle: {circle}")
+    if len(sources) > DEEPEST:
+        raise SpaceError(f"more than {DEEPEST} spaces that extend each other: {' -> '.join(sources)}")
+
+
+def _read(path: Path, source: str) -> object:
     with located(source):
         # A directory or a pipe is no space file, and reading a pipe might never end.
         if not os.path.isfile(path):
@@ -61,5 +105,4 @@ def _load(path: Path, source: str) -> SearchSpace:
                 data = file.read(LARGEST_FILE + 1)
         except OSError as error:
             raise SpaceError(f"cannot be read ({error.strerror})") from error
-        raw = parse_yaml(data)
-    return read_space(raw, path.stem, source)
+        return parse_yaml(data)

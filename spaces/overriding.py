@@ -1,14 +1,13 @@
 """Sets some knobs of a space anew, and keeps the rest of it consistent."""
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spaces.assignments import Options, Range, Setting, Value, parse_assignment
 from spaces.checking import RESERVED, knob_names, names_read
+from spaces.drafting import FIELDS, Draft, without_orphans
 from spaces.errors import SpaceError
-from spaces.expressions import Expression
 from spaces.messages import did_you_mean, listed, located, shortened
 from spaces.parameter import Choice, Float, Int, Parameter, is_number
 from spaces.starting import carry_start
@@ -16,27 +15,7 @@ from spaces.starting import carry_start
 if TYPE_CHECKING:
     from spaces.space import SearchSpace
 
-# The guide's own knobs: never taken for helpers, whatever the caller says of its training fields.
-GUIDE_KNOBS = (
-    *("learning_rate", "lr_scheduler_type", "warmup_ratio", "num_train_epochs", "val_size", "cutoff_len"),
-    *("lora_rank", "lora_alpha", "lora_target", "lora_dropout", "quantization_bit"),
-    *("effective_batch_size", "per_device_train_batch_size", "gradient_accumulation_steps"),
-)
 LOG_FROM = 10  # a new range whose bounds are at least this factor apart is searched by its logarithm
-
-
-@dataclass
-class _Draft:
-    """A space in the making."""
-
-    stage: str
-    fixed: dict[str, Any]
-    search: dict[str, Parameter]
-    derived: dict[str, Expression]
-
-    def remove(self, name: str) -> None:
-        for place in (self.fixed, self.search, self.derived):
-            place.pop(name, None)
 
 
 def override(space: "SearchSpace", assignments: Sequence[str], allowed: Collection[str] = ()) -> "SearchSpace":
@@ -48,7 +27,7 @@ def override(space: "SearchSpace", assignments: Sequence[str], allowed: Collecti
     """
     if not assignments:
         return space
-    draft = _Draft(space.stage, dict(space.fixed), {k.name: k for k in space.search}, dict(space.derived))
+    draft = Draft.of(space)
     given: dict[str, str] = {}
     for text in assignments:
         with located(f"{space.source}, set {shortened(text)}"):
@@ -58,8 +37,7 @@ def override(space: "SearchSpace", assignments: Sequence[str], allowed: Collecti
             _check_known(space, name, allowed)
             given[name] = text
             _apply(draft, name, setting)
-    made = _build(space, draft)
-    made = _without_orphans(made, draft, names_read(space), given, {*allowed, *GUIDE_KNOBS})
+    made = without_orphans(draft.build(space), draft, names_read(space), given, {*allowed, *FIELDS})
     return dataclasses.replace(made, start=carry_start(space, made))
 
 
@@ -70,7 +48,7 @@ def _check_known(space: "SearchSpace", name: str, allowed: Collection[str]) -> N
         raise SpaceError(f"unknown knob {shortened(name)}.{near} This space has: {listed(own)}")
 
 
-def _apply(draft: _Draft, name: str, setting: Setting) -> None:
+def _apply(draft: Draft, name: str, setting: Setting) -> None:
     if name == RESERVED:
         if not isinstance(setting, Value) or not isinstance(setting.value, str):
             raise SpaceError("stage takes one value, sft or pt")
@@ -94,7 +72,7 @@ def _apply(draft: _Draft, name: str, setting: Setting) -> None:
     draft.search[name] = knob  # a knob that was searched keeps its place
 
 
-def _values_before(draft: _Draft, name: str) -> tuple[Any, ...]:
+def _values_before(draft: Draft, name: str) -> tuple[Any, ...]:
     """The values that tell what kind of knob it was; empty when it was derived or is new."""
     old = draft.search.get(name)
     if isinstance(old, Choice):
@@ -145,33 +123,3 @@ def _range(name: str, setting: Range, old: Parameter | None, before: tuple[Any, 
 def _with_condition(knob: Parameter, old: Parameter | None) -> Parameter:
     """A knob that was searched keeps its condition."""
     return knob if old is None else dataclasses.replace(knob, when=old.when, otherwise=old.otherwise)
-
-
-def _build(space: "SearchSpace", draft: _Draft) -> "SearchSpace":
-    return dataclasses.replace(
-        space,
-        stage=draft.stage,
-        fixed=draft.fixed,
-        search=tuple(draft.search.values()),
-        derived=draft.derived,
-        start=(),
-    )
-
-
-def _without_orphans(
-    made: "SearchSpace", draft: _Draft, read_before: set[str], given: Mapping[str, str], fields: set[str]
-) -> "SearchSpace":
-    """Drop helper knobs that some expression read before and none reads now, until no more turn up."""
-    while True:
-        orphans = (read_before & set(knob_names(made))) - names_read(made) - fields
-        if not orphans:
-            return made
-        for name in orphans:
-            if name in given:
-                others = listed(other for other in given if other != name)
-                raise SpaceError(
-                    f"{made.source}, set {shortened(given[name])}: it has no effect, "
-                    f"because nothing reads {name} any more once {others} is set"
-                )
-            draft.remove(name)
-        made = _build(made, draft)

@@ -6,49 +6,83 @@ from typing import Any
 from spaces.checking import STAGES
 from spaces.errors import SpaceError
 from spaces.expressions import Constraint, Expression
+from spaces.extending import Written, extend
 from spaces.messages import did_you_mean, listed, located, shortened
 from spaces.parameter import Choice, Float, Int, Parameter, Scalar, is_number
 from spaces.space import SearchSpace
 from spaces.yamlfile import parse_scalar
 
-KEYS = ("description", "guide", "stage", "fixed", "search", "derived", "constraints", "start")
+KEYS = ("extends", "description", "guide", "stage", "fixed", "search", "derived", "constraints", "start")
 CONDITION_KEYS = ("when", "else")
 RANGE_KEYS = ("log", "limits", *CONDITION_KEYS)
 FORMS = "{float: [low, high]}, {int: [low, high]} or {choice: [a, b]}"
 
 
-def read_space(raw: object, name: str, source: str) -> SearchSpace:
+def read_space(raw: object, name: str, source: str, parent: SearchSpace | None = None) -> SearchSpace:
     """Build a space from what its file holds.
 
     Args:
         raw: The parsed file.
         name: The space's name.
         source: The file's path or name, for messages.
+        parent: The space that the file extends, where it does.
 
     Raises:
         SpaceError: Anything in the file that is not as it should be; says the file, the knob and what is
             allowed.
     """
     with located(source):
-        top = _mapping(raw, "the file", "knobs under search, for one")
-        _check_keys(top, KEYS)
-        if "stage" not in top:
+        written = _written(raw)
+        if parent is None and written.stage is None:
             raise SpaceError(f"stage is missing; allowed: {listed(STAGES)}")
-        search = _section(top, "search", f"knob: {FORMS}")
-        derived = _section(top, "derived", "knob: expression")
-        constraints = _section(top, "constraints", "name: a <= b")
-        parts: dict[str, Any] = {
-            "description": _text(top, "description", "").strip(),
-            "guide": _text(top, "guide", ""),
-            "stage": _text(top, "stage", ""),
-            "fixed": _section(top, "fixed", "knob: value"),
-            "search": tuple(_each("search", search, _parameter).values()),
-            "derived": _each("derived", derived, _expression),
-            "constraints": tuple(_each("constraints", constraints, _constraint).values()),
-            "start": _start(top.get("start")),
-        }
+    if parent is not None:
+        return extend(parent, written, name, source)
     # Outside: the space puts its source in front of what it finds wrong by itself.
-    return SearchSpace(name=name, source=source, **parts)
+    return SearchSpace(
+        name=name,
+        description=written.description or "",
+        guide=written.guide or "",
+        stage=written.stage or "",
+        fixed=written.fixed,
+        search=written.search,
+        derived=written.derived,
+        constraints=written.constraints,
+        start=written.start or (),
+        source=source,
+    )
+
+
+def read_parent(raw: object) -> str | None:
+    """Return what a space file extends: a shipped space's name or a path; none where it extends nothing.
+
+    Raises:
+        SpaceError: It is no text.
+    """
+    if not isinstance(raw, dict) or "extends" not in raw:
+        return None
+    named = raw["extends"]
+    if not isinstance(named, str) or not named:
+        raise SpaceError(f"extends is {shortened(named)}; write one shipped space's name, or a path")
+    return named
+
+
+def _written(raw: object) -> Written:
+    top = _mapping(raw, "the file", "knobs under search, for one")
+    _check_keys(top, KEYS)
+    search = _section(top, "search", f"knob: {FORMS}")
+    derived = _section(top, "derived", "knob: expression")
+    constraints = _section(top, "constraints", "name: a <= b")
+    description = _text(top, "description")
+    return Written(
+        description=None if description is None else description.strip(),
+        guide=_text(top, "guide"),
+        stage=_text(top, "stage"),
+        fixed=_section(top, "fixed", "knob: value"),
+        search=tuple(_each("search", search, _parameter).values()),
+        derived=_each("derived", derived, _expression),
+        constraints=tuple(_each("constraints", constraints, _constraint).values()),
+        start=None if top.get("start") is None else _start(top["start"]),
+    )
 
 
 def _mapping(raw: object, what: str, example: str) -> Mapping[str, Any]:
@@ -69,8 +103,10 @@ def _check_keys(given: Collection[str], allowed: Collection[str]) -> None:
             raise SpaceError(f"unknown key {shortened(key)}.{did_you_mean(key, allowed)} Allowed: {listed(allowed)}")
 
 
-def _text(top: Mapping[str, Any], key: str, default: str) -> str:
-    value = top.get(key, default)
+def _text(top: Mapping[str, Any], key: str) -> str | None:
+    if key not in top:
+        return None
+    value = top[key]
     if not isinstance(value, str):
         raise SpaceError(f'{key} is {shortened(value)}; it should be text: put it in quotes, such as guide: "4.2"')
     return value
@@ -97,8 +133,6 @@ def _constraint(name: str, raw: object) -> Constraint:
 
 
 def _start(raw: object) -> tuple[Mapping[str, Scalar], ...]:
-    if raw is None:
-        return ()
     if not isinstance(raw, list):
         raise SpaceError("start is a list of points; write - {learning_rate: 1.0e-4, lora_rank: 8}")
     return tuple(_mapping(point, f"start point {index}", "knob: value") for index, point in enumerate(raw, 1))

@@ -3,6 +3,10 @@
 import subprocess
 import sys
 
+from spaces import drafting
+from sweep.plan import KNOBS
+from trials import config
+
 HEAVY = ("torch", "transformers", "peft", "datasets", "accelerate")
 
 
@@ -28,3 +32,7 @@ def test_the_help_loads_neither_optuna_nor_plots() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_spaces_knows_every_training_field_as_one() -> None:
+    assert {*config.FIELDS, *KNOBS} <= set(drafting.FIELDS)

@@ -147,9 +147,11 @@ def test_helpers_go_one_after_the_other_and_shared_ones_stay(read: Read) -> None
 
 
 def test_a_training_field_is_never_a_helper(read: Read) -> None:
-    text = "stage: sft\nsearch: {seed: {int: [1, 2]}}\nderived: {lora_alpha: seed * 8}"
-    assert names(read(text).override(["lora_alpha=16"], FIELDS)) == ["seed"]
-    assert names(read(text).override(["lora_alpha=16"])) == []  # the caller named no fields
+    text = "stage: sft\nsearch: {NAME: {int: [1, 2]}}\nderived: {lora_alpha: NAME * 8}"
+    assert names(read(text.replace("NAME", "seed")).override(["lora_alpha=16"])) == ["seed"]
+    other = read(text.replace("NAME", "other"))
+    assert names(other.override(["lora_alpha=16"], ("other",))) == ["other"]
+    assert names(other.override(["lora_alpha=16"])) == []  # the caller names it no field
 
 
 def test_setting_a_helper_that_nothing_reads_any_more_is_refused(demo: SearchSpace) -> None:

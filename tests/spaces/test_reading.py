@@ -50,7 +50,7 @@ def test_numbers_without_a_dot_are_numbers_everywhere(read: Read) -> None:
         ("[1]", "demo.yaml: the file holds [1] where"),
         (
             "stage: sft\nserach: {}",
-            "demo.yaml: unknown key 'serach'. Did you mean search? Allowed: description, guide",
+            "demo.yaml: unknown key 'serach'. Did you mean search? Allowed: extends, description, guide",
         ),
         ("fixed: {a: 1}", "demo.yaml: stage is missing; allowed: sft, pt"),
         ("stage: dpo", "demo.yaml: stage is 'dpo'; allowed: sft, pt"),
