@@ -15,11 +15,14 @@ import yaml
 
 from sweep.errors import SweepError
 from sweep.table import ranked
+from trials.config import TrialConfig
 from trials.default_data import to_messages
 from trials.folders import ADAPTER
 from trials.rows import Chat, Text, read_rows
+from trials.schedule import STEP_DECAY, STEP_DECAY_DROPS, STEP_DECAY_INTERVAL, decay_steps, warmup_steps
 
 TRAINING_FILE = "train.yaml"
+VAL_SIZE = 0.1  # share of the full run's rows
 # LLaMA-Factory's words for the columns of each form (its data/README.md); alpaca's are its own defaults.
 _FORMS: dict[str, dict[str, Any]] = {
     "alpaca": {},
@@ -47,7 +50,7 @@ class Winner:
         study: The study's name.
         row: Its row of `sweep_trials`.
         identity: What the study is of (`sweep.study.Identity` as plain data).
-        source: MODEL and DATASET as they were asked for, and the data set's form.
+        source: MODEL and DATASET as they were asked for, and the data set's form and rows.
         ended: Finished trials of the study.
         place: "the best", or that it was asked for.
     """
@@ -153,15 +156,16 @@ def training_file(winner: Winner, base: str, dataset: str, folder: Path) -> str:
             "gradient_accumulation_steps",
             "learning_rate",
             "num_train_epochs",
-            "lr_scheduler_type",
             "warmup_ratio",
             "weight_decay",
             "max_grad_norm",
             "seed",
         )
-    } | {"bf16": winner.source["dtype"] == "bf16"}
+    }
+    schedule, note = _schedule(config, winner.source.get("rows"))
+    training |= {**schedule, "bf16": winner.source["dtype"] == "bf16"}
     evaluation = {
-        "val_size": 0.1,
+        "val_size": VAL_SIZE,
         "eval_strategy": "steps",
         "eval_steps": 100,
         "per_device_eval_batch_size": 1,
@@ -171,11 +175,35 @@ def training_file(winner: Winner, base: str, dataset: str, folder: Path) -> str:
         (heading, {"model_name_or_path": base}),
         (["method"], method),
         (["data; the chat template is the tokenizer's own"], data),
-        ([f"training; effective batch size {row['effective_batch_size']}"], training),
+        ([f"training; effective batch size {row['effective_batch_size']}", *note], training),
         (["evaluation"], evaluation),
         (["output"], saving),
     ]
     return "\n".join(_section(comments, values) for comments, values in sections)
+
+
+def _schedule(config: Mapping[str, Any], rows: int | None) -> tuple[dict[str, Any], list[str]]:
+    """The schedule as transformers' Trainer takes it, and a comment where that needs one.
+
+    Args:
+        config: The trial's settings.
+        rows: Of the whole data set; none in a study that did not keep it.
+    """
+    name = config["lr_scheduler_type"]
+    if name not in ("step_decay", "warmup_stable_decay"):
+        return {"lr_scheduler_type": name}, []
+    settings = TrialConfig.from_dict({**config, "max_rows": None})
+    steps = settings.total_steps(round((1 - VAL_SIZE) * rows)) if rows else None
+    if name == "step_decay":
+        drops = STEP_DECAY_DROPS if steps is None else max(STEP_DECAY_DROPS, steps // STEP_DECAY_INTERVAL)
+        note = f"step decay is not among transformers' schedules: a line down to the same end ({drops} drops) is near"
+        end = float(f"{settings.learning_rate * STEP_DECAY**drops:.3g}")
+        return {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": {"lr_end": end, "power": 1.0}}, [note]
+    steps = steps or settings.total_steps(config["max_rows"] or settings.effective_batch_size)
+    count = decay_steps(warmup_steps(settings.warmup_ratio, steps), steps)
+    note = f"num_decay_steps is a fifth of {steps} steps: change it when the number of rows changes"
+    kwargs = {"num_decay_steps": count, "decay_type": "1-sqrt"}
+    return {"lr_scheduler_type": name, "lr_scheduler_kwargs": kwargs}, [note]
 
 
 def _section(comments: list[str], values: Mapping[str, Any]) -> str:

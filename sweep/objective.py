@@ -1,6 +1,5 @@
 """One trial of a study, from its parameters to its value: what Optuna calls for each."""
 
-import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from sweep.results import Results, target_name
 from sweep.study import INFEASIBLE, best_trial, finished_trials
 from sweep.trial_files import delete_adapter, delete_checkpoints, trial_folder, write_config
 from trials.config import TrialConfig
-from trials.schedule import report_steps
+from trials.schedule import report_steps, warmup_steps
 
 # Times that a trial is continued on a new worker when its worker died, before it counts as failed.
 MOST_WORKER_DEATHS = 2
@@ -105,7 +104,7 @@ class OneTrial:
         self._folder = trial_folder(session.output, trial.study.study_name, first_number(trial))
         total_steps = config.total_steps(plan.train_rows)
         steps = report_steps(total_steps, config.evaluations)
-        warmup = math.ceil(config.warmup_ratio * total_steps)
+        warmup = warmup_steps(config.warmup_ratio, total_steps)
         trial.set_user_attr(HORIZON, len(steps))
         trial.set_user_attr(WARMUP, sum(step <= warmup for step in steps))
         write_config(self._folder, config.to_dict(), params)

@@ -170,6 +170,7 @@ def _run(options: SweepOptions, asked: _Asked, launcher: Launcher, console: Cons
             "model": options.model,
             "dataset": options.dataset,
             "form": ready.data["form"],
+            "rows": ready.data["rows_read"],
             "dtype": ready.model.dtype,
             "device": ready.device.name,
         },

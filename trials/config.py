@@ -10,8 +10,9 @@ from typing import Any
 from trials.errors import ConfigError
 
 STAGES = ("sft", "pt")
-# transformers' own names; the guide (3.1) recommends linear warm-up, then cosine.
-SCHEDULERS = ("cosine", "linear", "constant", "constant_with_warmup")
+# The guide (3.1) recommends linear warm-up, then cosine. The names are transformers', but for step_decay, which it
+# does not have (trials/schedule.py).
+SCHEDULERS = ("cosine", "linear", "constant", "constant_with_warmup", "step_decay", "warmup_stable_decay")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class TrialConfig:
         lora_target: Leaf names of the linear modules that get an adapter.
         lora_dropout: Share of the adapter's inputs set to zero in training, in [0, 1).
         learning_rate: Peak rate of AdamW.
-        lr_scheduler_type: One of `SCHEDULERS`, as transformers names them.
+        lr_scheduler_type: One of `SCHEDULERS`.
         warmup_ratio: Share of all steps in which the rate rises linearly to its peak, in [0, 1).
         weight_decay: AdamW's decoupled decay.
         max_grad_norm: Gradients are clipped to this norm; 0 leaves them.

@@ -36,6 +36,7 @@ from trials.model import BaseModel
 from trials.protocol import Moved
 from trials.report import Report
 from trials.schedule import report_steps
+from trials.schedulers import make_scheduler
 
 
 class LoraRun:
@@ -177,18 +178,13 @@ class LoraRun:
         self._adapter.remove()
 
     def _make_optimizer(self) -> None:
-        from transformers import get_scheduler
-
         config = self.config
         self._adapter.model.train()
         self._optimizer = torch.optim.AdamW(
             self._named.values(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self._scheduler = get_scheduler(
-            config.lr_scheduler_type,
-            self._optimizer,
-            num_warmup_steps=math.ceil(config.warmup_ratio * self.total_steps),
-            num_training_steps=self.total_steps,
+        self._scheduler = make_scheduler(
+            config.lr_scheduler_type, self._optimizer, config.warmup_ratio, self.total_steps
         )
 
     def _optimizer_step(self) -> None:
@@ -263,5 +259,5 @@ class LoraRun:
         self._seconds_before = self.curve.reports[-1].seconds
         # Not by the schedule's own step(), which warns when no optimizer step came before it.
         self._scheduler.last_epoch = self.step
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * self._scheduler.lr_lambdas[0](self.step)
+        for group, factor in zip(self._optimizer.param_groups, self._scheduler.lr_lambdas, strict=True):
+            group["lr"] = group["initial_lr"] * factor(self.step)

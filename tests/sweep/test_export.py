@@ -1,5 +1,6 @@
 """The training file, the data set's description and the adapter that a winner leaves with."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,18 @@ def test_every_setting_is_loaded_with_its_type(tmp_path: Path) -> None:
         "save_steps": 500,
         "plot_loss": True,
     }
+
+
+def test_schedules_are_said_as_transformers_takes_them(tmp_path: Path) -> None:
+    loaded = written(tmp_path / "a", lr_scheduler_type="step_decay", learning_rate=1e-3)
+    assert loaded["lr_scheduler_type"] == "polynomial"
+    assert loaded["lr_scheduler_kwargs"] == {"lr_end": pytest.approx(1e-3 * 0.9**10, rel=1e-2), "power": 1.0}
+    winner = make_winner(tmp_path / "b", lr_scheduler_type="warmup_stable_decay", num_train_epochs=3.0)
+    for source, decay in ((dict(winner.source), 6), ({**winner.source, "rows": 20_000}, 675)):
+        # three epochs of the 160 rows that the trial saw are 30 steps, of 18,000 rows 3,375
+        export(dataclasses.replace(winner, source=source), tmp_path / "b", tmp_path / "to")
+        loaded = yaml.safe_load((tmp_path / "to" / TRAINING_FILE).read_text())
+        assert loaded["lr_scheduler_kwargs"] == {"num_decay_steps": decay, "decay_type": "1-sqrt"}
 
 
 def test_the_trials_own_cut_is_not_carried_over(tmp_path: Path) -> None:
