@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FIELDS = (
     *("learning_rate", "lr_scheduler_type", "warmup_ratio", "num_train_epochs", "val_size", "cutoff_len"),
     *("lora_rank", "lora_alpha", "lora_target", "lora_dropout", "quantization_bit"),
+    *("use_rslora", "use_dora", "pissa_init", "loraplus_lr_ratio"),
     *("effective_batch_size", "per_device_train_batch_size", "gradient_accumulation_steps"),
     *("stage", "weight_decay", "max_grad_norm", "max_rows", "evaluations", "early_stopping_patience", "seed"),
 )

@@ -22,6 +22,7 @@ from trials.rows import Chat, Text, read_rows
 from trials.schedule import STEP_DECAY, STEP_DECAY_DROPS, STEP_DECAY_INTERVAL, decay_steps, warmup_steps
 
 TRAINING_FILE = "train.yaml"
+VARIANTS = ("use_rslora", "use_dora", "pissa_init", "loraplus_lr_ratio")  # off where LLaMA-Factory is not told
 VAL_SIZE = 0.1  # share of the full run's rows
 # LLaMA-Factory's words for the columns of each form (its data/README.md); alpaca's are its own defaults.
 _FORMS: dict[str, dict[str, Any]] = {
@@ -143,6 +144,7 @@ def training_file(winner: Winner, base: str, dataset: str, folder: Path) -> str:
         "lora_alpha": config["lora_alpha"],
         "lora_dropout": config["lora_dropout"],
         "lora_target": ",".join(config["lora_target"]),
+        **{name: config[name] for name in VARIANTS if config.get(name)},
     }
     data = {
         "dataset": dataset,

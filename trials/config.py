@@ -25,6 +25,11 @@ class TrialConfig:
         lora_alpha: The adapter is scaled by lora_alpha / lora_rank.
         lora_target: Leaf names of the linear modules that get an adapter.
         lora_dropout: Share of the adapter's inputs set to zero in training, in [0, 1).
+        use_rslora: The adapter is scaled by lora_alpha / sqrt(lora_rank) instead (arXiv 2312.03732).
+        use_dora: The weights' magnitudes are trained apart from their directions (arXiv 2402.09353).
+        pissa_init: The adapter begins as the base's main directions (arXiv 2404.02948).
+        loraplus_lr_ratio: The B factors learn at learning_rate times this (LoRA+, arXiv 2402.12354); 0 for
+            off, which LLaMA-Factory writes as none.
         learning_rate: Peak rate of AdamW.
         lr_scheduler_type: One of `SCHEDULERS`.
         warmup_ratio: Share of all steps in which the rate rises linearly to its peak, in [0, 1).
@@ -46,6 +51,10 @@ class TrialConfig:
     lora_alpha: float = 16
     lora_target: tuple[str, ...] = ("q_proj", "v_proj")
     lora_dropout: float = 0.0
+    use_rslora: bool = False
+    use_dora: bool = False
+    pissa_init: bool = False
+    loraplus_lr_ratio: float = 0.0
     learning_rate: float = 1e-4
     lr_scheduler_type: str = "cosine"
     warmup_ratio: float = 0.1
@@ -77,7 +86,9 @@ class TrialConfig:
             _whole("max_rows", self.max_rows, low=1)
         for name in ("lora_alpha", "learning_rate", "num_train_epochs"):
             _number(name, getattr(self, name), low=0.0, open_low=True)
-        for name in ("weight_decay", "max_grad_norm"):
+        for name in ("use_rslora", "use_dora", "pissa_init"):
+            _flag(name, getattr(self, name))
+        for name in ("weight_decay", "max_grad_norm", "loraplus_lr_ratio"):
             _number(name, getattr(self, name), low=0.0)
         for name in ("lora_dropout", "warmup_ratio"):
             _number(name, getattr(self, name), low=0.0, below=1.0)
@@ -136,6 +147,11 @@ FIELDS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Trial
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ConfigError(f"{name} is {value!r}; allowed: {', '.join(allowed)}")
+
+
+def _flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name} is {value!r}; allowed: true, false")
 
 
 def _whole(name: str, value: object, *, low: int) -> None:

@@ -33,6 +33,7 @@ from trials.data import PreparedData
 from trials.folders import ADAPTER
 from trials.memory import forget_peak, peak_memory_bytes
 from trials.model import BaseModel
+from trials.optimizers import make_optimizer
 from trials.protocol import Moved
 from trials.report import Report
 from trials.schedule import report_steps
@@ -180,9 +181,7 @@ class LoraRun:
     def _make_optimizer(self) -> None:
         config = self.config
         self._adapter.model.train()
-        self._optimizer = torch.optim.AdamW(
-            self._named.values(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+        self._optimizer = make_optimizer(self._adapter.model, config)
         self._scheduler = make_scheduler(
             config.lr_scheduler_type, self._optimizer, config.warmup_ratio, self.total_steps
         )
@@ -222,6 +221,7 @@ class LoraRun:
 
     def _save(self) -> None:
         tensors: dict[str, torch.Tensor] = {f"adapter.{name}": parameter for name, parameter in self._named.items()}
+        tensors |= {f"initial.{name}": first for name, first in self._adapter.initial.items()}
         for name, parameter in self._named.items():
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = value
@@ -243,6 +243,7 @@ class LoraRun:
         if checkpoint is None or checkpoint.values["config"] != self.config.fingerprint():
             return
         tensors, values = checkpoint.tensors, checkpoint.values
+        self._adapter.begin_with({name: tensors[f"initial.{name}"] for name in self._adapter.initial})
         with torch.no_grad():
             for name, parameter in self._named.items():
                 parameter.copy_(tensors[f"adapter.{name}"])

@@ -95,6 +95,12 @@ def test_every_setting_is_loaded_with_its_type(tmp_path: Path) -> None:
     }
 
 
+def test_variants_are_said_where_they_are_on(tmp_path: Path) -> None:
+    loaded = written(tmp_path, use_dora=True, loraplus_lr_ratio=16.0)
+    assert (loaded["use_dora"], loaded["loraplus_lr_ratio"]) == (True, 16.0)
+    assert not {"use_rslora", "pissa_init"} & set(loaded)
+
+
 def test_schedules_are_said_as_transformers_takes_them(tmp_path: Path) -> None:
     loaded = written(tmp_path / "a", lr_scheduler_type="step_decay", learning_rate=1e-3)
     assert loaded["lr_scheduler_type"] == "polynomial"

@@ -12,7 +12,8 @@ from trials.errors import ConfigError
 
 WHOLE = ("lora_rank", "per_device_train_batch_size", "gradient_accumulation_steps", "cutoff_len", "evaluations")
 POSITIVE = ("lora_alpha", "learning_rate", "num_train_epochs")
-NOT_NEGATIVE = ("weight_decay", "max_grad_norm")
+NOT_NEGATIVE = ("weight_decay", "max_grad_norm", "loraplus_lr_ratio")
+FLAGS = ("use_rslora", "use_dora", "pissa_init")
 SHARES = ("lora_dropout", "warmup_ratio")
 
 
@@ -53,6 +54,12 @@ def test_rates_are_above_0(name: str, value: Any) -> None:
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf, "0"])
 def test_decay_and_norm_are_not_negative(name: str, value: Any) -> None:
     assert complaint(name, value) == f"{name} is {value!r}; allowed: a number of at least 0"
+
+
+@pytest.mark.parametrize("name", FLAGS)
+@pytest.mark.parametrize("value", [0, 1, "true", None])
+def test_variants_are_true_or_false(name: str, value: Any) -> None:
+    assert complaint(name, value) == f"{name} is {value!r}; allowed: true, false"
 
 
 @pytest.mark.parametrize("name", SHARES)
@@ -125,6 +132,10 @@ OTHER: dict[str, Any] = {
     "lora_alpha": 16.5,
     "lora_target": ("v_proj", "q_proj"),
     "lora_dropout": 0.1,
+    "use_rslora": True,
+    "use_dora": True,
+    "pissa_init": True,
+    "loraplus_lr_ratio": 16.0,
     "learning_rate": 1.0000001e-4,
     "lr_scheduler_type": "linear",
     "warmup_ratio": 0.2,
