@@ -6,9 +6,12 @@ from typing import Any
 import optuna
 import pytest
 
+from spaces.counting import first_value, last_value
 from spaces.errors import SpaceError
+from spaces.load import list_spaces
 from spaces.parameter import Choice, Float, Int, Parameter
-from sweep.plan import drop_idle_epochs, suggest
+from spaces.space import SearchSpace
+from sweep.plan import KNOBS, check_searched, drop_idle_epochs, suggest
 from tests.sweep.fakes import BUDGET, SPACE, make_plan, make_ready, make_space
 from trials.errors import ConfigError
 
@@ -45,6 +48,17 @@ def test_the_effective_batch_is_split_by_what_the_device_takes() -> None:
 def test_a_full_device_gets_one_row_at_a_time() -> None:
     config = make_plan(ready=make_ready(free_bytes=1)).config(PARAMS | {"effective_batch_size": 32})
     assert (config.per_device_train_batch_size, config.gradient_accumulation_steps) == (1, 32)
+
+
+@pytest.mark.parametrize("space", list_spaces(), ids=lambda space: space.name)
+def test_every_shipped_space_gives_settings_that_a_run_takes(space: SearchSpace) -> None:
+    space.check_fields(KNOBS)
+    check_searched(space)
+    for end in (first_value, last_value):
+        params = space.walk(end)
+        config = make_plan(space).config(params)
+        assert (config.lora_rank, config.lora_alpha) == (params["lora_rank"], params["lora_alpha"])
+        assert config.effective_batch_size == params["effective_batch_size"]
 
 
 @pytest.mark.parametrize(
