@@ -119,7 +119,7 @@ def space_command(name_or_file: str) -> None:
         ("constraints", space.to_dict()["constraints"]),
     ):
         if part:
-            lines += [title, *(f"  {name:<22} {value}" for name, value in part.items())]
+            lines += [title, *(f"  {name:<22} {_value(value)}" for name, value in part.items())]
     lines += ["starts with", *(f"  {_pairs(point)}" for point in space.start)] if space.start else []
     counted = " × ".join([f"{settings:,} settings", *continuous])
     generator = random.Random(0)
@@ -142,10 +142,13 @@ def _findings(study_name: str, storage: str, most: int | None) -> list[str]:
 
 def _range(parameter: Parameter) -> str:
     if isinstance(parameter, Choice):
-        text = ", ".join(map(str, parameter.options))
+        text = ", ".join(map(_value, parameter.options))
     else:
-        text = f"{parameter.low:g} .. {parameter.high:g}{', log' if parameter.log else ''}"
-    return f"{text}   when {parameter.when.text}" if parameter.when is not None else text
+        text = f"{_value(parameter.low)} .. {_value(parameter.high)}{', log' if parameter.log else ''}"
+    if parameter.when is None:
+        return text
+    otherwise = "" if parameter.otherwise is None else f", else {_value(parameter.otherwise)}"
+    return f"{text}   when {parameter.when.text}{otherwise}"
 
 
 def _draw(parameter: Parameter, generator: random.Random) -> Any:
@@ -158,4 +161,16 @@ def _draw(parameter: Parameter, generator: random.Random) -> Any:
 
 
 def _pairs(values: Any) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
+    return ", ".join(f"{name} {_value(value)}" for name, value in values.items())
+
+
+def _value(value: Any) -> str:
+    """A value as a space file has it: 5e-5, not 5e-05 or 0.00005."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return "+".join(map(_value, value))
+    if isinstance(value, float) and 0 < abs(value) < 0.01:
+        digits, exponent = f"{value:.5e}".split("e")
+        return f"{float(digits):g}e{int(exponent)}"
+    return str(value)
