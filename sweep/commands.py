@@ -136,7 +136,8 @@ def _findings(study_name: str, storage: str, most: int | None) -> list[str]:
         raise SweepError(f"study {study_name!r} was not made by this program; `make dashboard` shows it")
     rows = results.trials()
     spent, saved = results.rows_spent_and_saved()
-    found = summary(rows, identity["space"]["resolved"], spent, saved)
+    space = identity["space"]["resolved"] | {"asked": study.user_attrs[SOURCE]["space"]}
+    found = summary(rows, space, spent, saved)
     return [*table(rows, most), "", *found] if rows else found
 
 

@@ -17,7 +17,7 @@ from trials.protocol import Ready
 
 # The study's user attribute that says what it is of; what a dashboard shows beside the study.
 IDENTITY = "sweep"
-# The study's user attribute that says how model and data were asked for: what an export refers to.
+# The study's user attribute that says how space, model and data were asked for: what an export and hints refer to.
 SOURCE = "source"
 # A trial that its constraints alone ruled out; it was never trained and does not count.
 INFEASIBLE = "infeasible"

@@ -23,7 +23,8 @@ def summary(rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any], rows_sp
 
     Args:
         rows: Rows of `sweep_trials`.
-        space: The study's space as plain data (`SearchSpace.to_dict`).
+        space: The study's space as plain data (`SearchSpace.to_dict`); where it was asked for by something else
+            than its name, by a path, with that as `asked`.
         rows_spent: Training rows seen by ended trials.
         rows_saved: Training rows that pruning saved.
     """
@@ -175,7 +176,7 @@ def _edge_lines(best_first: Sequence[Mapping[str, Any]], space: Mapping[str, Any
         if assignment:
             text += (
                 f": the optimum may lie beyond.\n{'':18}Widen it in a study of its own: "
-                f"make sweep SPACE={space['name']} STUDY=wider SET={assignment}"
+                f"make sweep SPACE={shlex.quote(space.get('asked', space['name']))} STUDY=wider SET={assignment}"
             )
         else:
             text += ", which is its limit"

@@ -167,6 +167,7 @@ def _run(options: SweepOptions, asked: _Asked, launcher: Launcher, console: Cons
     study.set_user_attr(
         SOURCE,
         {
+            "space": options.space,
             "model": options.model,
             "dataset": options.dataset,
             "form": ready.data["form"],

@@ -202,3 +202,9 @@ def test_the_next_steps_name_the_program_as_it_can_be_called() -> None:
 def test_a_pruned_start_point_is_said_to_have_been_pruned() -> None:
     lines = findings(trial_row(0, 2.9, state="pruned"), trial_row(1, 2.5), of=space(start=True))
     assert any(line.endswith("2.900 when it was pruned, so 0.400 above") for line in lines)
+
+
+def test_a_space_that_is_a_file_is_named_by_its_path() -> None:
+    of = space(learning_rate={"float": [1e-4, 1e-3], "log": True}) | {"asked": "my spaces/mine.yaml"}
+    best = trial_row(0, 2.5, params={"learning_rate": 9.9e-4})
+    assert any("make sweep SPACE='my spaces/mine.yaml' STUDY=wider" in line for line in findings(best, of=of))
