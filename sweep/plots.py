@@ -76,7 +76,8 @@ def curve_picture(
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.draft")
         with draft.open("wb") as file:
-            canvas.print_png(file)
+            # Level 1 takes a tenth of the time of the default 6, and the picture stays below 80 KB.
+            canvas.print_png(file, pil_kwargs={"compress_level": 1})
         os.replace(draft, path)
 
 
@@ -126,6 +127,7 @@ def _panels(figure: "Figure", reports: Sequence[Report], training: Sequence[Trai
     losses.set_xlim(0, end * 1.01)
     losses.set_ylabel("loss, nats per token", color=style.INK)
     losses.tick_params(labelbottom=False)
+    losses.locator_params(axis="y", nbins=6)
     _rates(rates, trained, [point.learning_rate for point in training])
     for axes in (losses, rates):
         axes.yaxis.set_label_coords(-0.058, 0.5)
@@ -201,6 +203,8 @@ def _frame(axes: "Axes") -> None:
     axes.tick_params(colors=style.FAINT, labelsize=9)
     axes.grid(color=style.GRID, linewidth=0.8)
     axes.set_axisbelow(True)
+    # Ticks are half of a picture's time: no more than are read. (A matplotlib default is up to twelve.)
+    axes.locator_params(axis="x", nbins=6)
 
 
 def _words(figure: "Figure", title: str, subtitle: str, caption: str) -> None:

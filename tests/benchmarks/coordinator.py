@@ -8,8 +8,10 @@ import resource
 import statistics
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
+import optuna
 import psutil
 from rich.console import Console
 
@@ -133,6 +135,8 @@ def worker_memory(folder: Path, trials: int) -> list[int]:
 
 def main() -> None:
     """Runs all and prints the figures."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # as the command does
+    warnings.filterwarnings("ignore", message=".* is experimental")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_tiny_model(folder / "model")

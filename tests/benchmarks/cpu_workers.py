@@ -19,7 +19,7 @@ CONFIG = TrialConfig(
     lora_target=("q_proj", "v_proj"),
     per_device_train_batch_size=8,
     gradient_accumulation_steps=1,
-    max_rows=32,
+    max_rows=16,
     evaluations=1,
     cutoff_len=128,
 )
