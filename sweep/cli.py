@@ -1,4 +1,4 @@
-"""The command line: `sweep run`, `show`, `list`, `export`, `dashboard`, `spaces`, `space`.
+"""The command line: `sweep run`, `show`, `list`, `import`, `export`, `dashboard`, `spaces`, `space`.
 
 Imports inside the commands keep `sweep --help` quick.
 """
@@ -95,6 +95,21 @@ def list_(storage: options.Storage = DEFAULT_STORAGE) -> None:
     from sweep.commands import list_command
 
     list_command(storage)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A CSV file whose first line names its columns; a line a run.")],
+    study: Annotated[str, typer.Option("--study", help="The study's name. Default: the file's, and --where's.")] = "",
+    storage: options.Storage = DEFAULT_STORAGE,
+    value: options.Value = "",
+    where: options.Where = None,
+    knob: options.ExtraKnob = None,
+) -> None:
+    """Make a study of a table of finished runs, to show and compare them."""
+    from sweep.commands import import_command
+
+    import_command(file, study, storage, value, where or (), knob or ())
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The options of `sweep run`, with the help that a user reads. Each is a variable of `make sweep` too."""
+"""The commands' options, with the help that a user reads; those of `sweep run` are variables of `make sweep`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -70,3 +70,21 @@ Dtype = Annotated[str, typer.Option("--dtype", help="Of the base model's weights
 TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Let a hub model run its own code.")]
 Force = Annotated[bool, typer.Option("--force", help="Give the study a new name when this one is of something else.")]
 Output = Annotated[Path, typer.Option("--output", help="Folder of logs, pictures and adapters.")]
+
+# Those of `sweep import`.
+Value = Annotated[
+    str,
+    typer.Option(
+        "--value", help="Column that holds the loss. Default: the one of eval_loss, test_nll, loss.", metavar="COLUMN"
+    ),
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option("--where", help="Rows to take: model=NAME. Can be repeated.", metavar="COLUMN=VALUE"),
+]
+ExtraKnob = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--knob", help="A column that is a knob though its name is not a setting's. Can be repeated.", metavar="COLUMN"
+    ),
+]

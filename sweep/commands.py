@@ -2,6 +2,8 @@
 
 import contextlib
 import random
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from sweep.options import DEFAULT_STORAGE, SweepOptions
 from sweep.results import Results
 from sweep.say import program, say
 from sweep.storage import open_storage, shown
-from sweep.study import IDENTITY, SOURCE, best_trial, finished_trials, load_study
+from sweep.study import IDENTITY, IMPORTED, SOURCE, best_trial, finished_trials, load_study
 from sweep.summary import next_steps, summary
 from sweep.table import table
 from sweep.trial_files import study_folder
@@ -63,15 +65,42 @@ def list_command(storage: str) -> None:
     say(Console(), lines or [f"no study in {shown(storage)} yet"])
 
 
+def import_command(
+    file: Path, study: str, storage: str, value: str, where: Sequence[str], knobs: Sequence[str]
+) -> None:
+    """Makes a study of a table of finished runs, and says how its columns were read."""
+    from sweep.importing import import_table, study_name
+    from sweep.run_table import read_table
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    table = read_table(file, value, where, knobs)
+    name = study or study_name(table)
+    import_table(open_storage(storage, create=True), name, table)
+    runs = len(table.losses)
+    lines = [
+        f"study {name} in {shown(storage)}: {runs} run{'' if runs == 1 else 's'} of {table.file}",
+        f"  loss    {table.loss}",
+        f"  knobs   {', '.join(table.knobs[0])}",
+    ]
+    if table.others[0]:
+        lines.append(f"  noted   {', '.join(table.others[0])}: no knobs as far as known; --knob NAME makes one")
+    place = "" if storage == DEFAULT_STORAGE else f" --storage {shlex.quote(shown(storage))}"
+    say(Console(), [*lines, f"Next: {program()} show {shlex.quote(name)}{place}"])
+
+
 def export_command(study_name: str, storage: str, number: int | None, to: Path | None, output: Path) -> None:
     """Writes a trial for LLaMA-Factory and PEFT."""
     opened = open_storage(storage, create=False)
     study = load_study(opened, study_name)
+    identity = study.user_attrs.get(IDENTITY)
+    if identity is None or IMPORTED in identity:
+        whence = "another program" if identity is None else f"{identity[IMPORTED]['file']}, which it was imported from"
+        raise SweepError(f"study {study_name!r} has no adapter to export: its trials come from {whence}")
     rows = Results(opened.engine, study_name).trials()
     winner = Winner(
         study=study_name,
         row=choose(study_name, rows, number),
-        identity=study.user_attrs[IDENTITY],
+        identity=identity,
         source=study.user_attrs[SOURCE],
         ended=len(finished_trials(study)),
         place="the best" if number is None else "asked for among",

@@ -6,7 +6,7 @@ trial's number. Optuna's tables stay the authority for what runs next; these say
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,6 +43,16 @@ trials_table = sa.Table(
     sa.Column("ended", sa.DateTime(timezone=True)),
 )
 
+# The columns that are knobs of a run, as far as one that was made elsewhere tells them.
+_KNOB_COLUMNS = (
+    "lora_rank",
+    "lora_alpha",
+    "lora_target",
+    "learning_rate",
+    "effective_batch_size",
+    "warmup_ratio",
+    "num_train_epochs",
+)
 _REPORT_TYPES = {int: sa.BigInteger, float: sa.Double}
 reports_table = sa.Table(
     "sweep_reports",
@@ -118,6 +128,23 @@ class Results:
             broken_off = self._update(number).where(table.c.state.in_(("running", "interrupted")))
             with self._engine.begin() as connection:
                 connection.execute(broken_off.values(state="failed", reason="broke off with its session", ended=_now()))
+
+    def add_imported(self, knobs: Sequence[Mapping[str, Any]], losses: Sequence[float], reasons: Sequence[str]) -> None:
+        """Records runs that were made elsewhere as complete trials 0, 1, …; what a table does not tell stays empty."""
+        rows = []
+        for number, (params, loss, reason) in enumerate(zip(knobs, losses, reasons, strict=True)):
+            told = {name: params.get(name) for name in _KNOB_COLUMNS}
+            if told["lora_alpha"] is None and told["lora_rank"] is not None and "alpha_ratio" in params:
+                told["lora_alpha"] = told["lora_rank"] * params["alpha_ratio"]
+            if told["effective_batch_size"] is None and "per_device_train_batch_size" in params:
+                steps = params.get("gradient_accumulation_steps", 1)
+                told["effective_batch_size"] = params["per_device_train_batch_size"] * steps
+            if told["lora_target"] is not None:
+                told["lora_target"] = str(told["lora_target"])
+            keys = {"study_name": self._study, "trial_number": number, "state": "complete", "value": loss}
+            rows.append({**keys, **told, "reason": reason, "params": dict(params), "ended": _now()})
+        with self._engine.begin() as connection:
+            connection.execute(trials_table.insert(), rows)
 
     def trials(self) -> list[dict[str, Any]]:
         """Every trial's row, by number."""

@@ -19,6 +19,8 @@ from trials.protocol import Ready
 IDENTITY = "sweep"
 # The study's user attribute that says how space, model and data were asked for: what an export and hints refer to.
 SOURCE = "source"
+# The key of an identity that says that the study was read from a table of runs that were made elsewhere.
+IMPORTED = "imported"
 # A trial that its constraints alone ruled out; it was never trained and does not count.
 INFEASIBLE = "infeasible"
 METRIC = "evaluation loss"
@@ -104,6 +106,11 @@ def check_identity(study_name: str, stored: Mapping[str, Any] | None, now: Ident
     if stored is None:
         raise SweepError(
             f"study {study_name!r} was not made by this program; its trials would not compare. "
+            "Give this one its own name with STUDY, or add --force"
+        )
+    if IMPORTED in stored:
+        raise SweepError(
+            f"study {study_name!r} was imported from {stored[IMPORTED]['file']}; no run can go on with it. "
             "Give this one its own name with STUDY, or add --force"
         )
     found = now.differences(stored)

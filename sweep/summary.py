@@ -7,7 +7,7 @@ from typing import Any
 
 from sweep.progress import format_learning_rate
 from sweep.storage import shown
-from sweep.table import ranked, ratio
+from sweep.table import digits, ranked, ratio
 
 # A best value within this factor of a range's end counts as lying on its edge: learning rates nearer than that
 # are hardly told apart in a short trial.
@@ -33,11 +33,7 @@ def summary(rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any], rows_sp
     if not complete:
         return [f"No trial of {len(ended)} is complete yet." if ended else "No trial has finished yet."]
     best = complete[0]
-    lines = [
-        f"Best of {len(ended)}: rank {best['lora_rank']}, alpha {best['lora_alpha']:g} ({ratio(best)}), "
-        f"{target_words(best['lora_target'])}, learning rate {format_learning_rate(best['learning_rate'])}, "
-        f"batch {best['effective_batch_size']}: evaluation loss {best['value']:.3f}."
-    ]
+    lines = [f"Best of {len(ended)}: {_setting_words(best)}: evaluation loss {best['value']:.{digits(best)}f}."]
     lines += _start_line(rows, space, best)
     lines += _edge_lines([row for row in ranked(ended) if row["value"] is not None], space)
     lines += _pruning_line(ended, rows_spent, rows_saved)
@@ -154,6 +150,16 @@ def _number(value: float) -> str:
     return f"{value:g}"
 
 
+def _setting_words(row: Mapping[str, Any]) -> str:
+    """A trial's settings; one that was imported tells those of its table."""
+    if row["config"] is None:
+        return ", ".join(f"{knob} {value}" for knob, value in row["params"].items())
+    return (
+        f"rank {row['lora_rank']}, alpha {row['lora_alpha']:g} ({ratio(row)}), {target_words(row['lora_target'])}, "
+        f"learning rate {format_learning_rate(row['learning_rate'])}, batch {row['effective_batch_size']}"
+    )
+
+
 def _start_line(rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any], best: Mapping[str, Any]) -> list[str]:
     """How far the best is below the guide's starting point, which is trial 0 when the space has one."""
     first = next((row for row in rows if row["trial_number"] == 0 and row["value"] is not None), None)
@@ -190,6 +196,8 @@ def _edge_lines(best_first: Sequence[Mapping[str, Any]], space: Mapping[str, Any
 
 def _pruning_line(ended: Sequence[Mapping[str, Any]], spent: int, saved: int) -> list[str]:
     pruned = sum(row["state"] == "pruned" for row in ended)
+    if not pruned and not spent:  # runs that were made elsewhere: nobody could have pruned them
+        return []
     if not pruned:
         return [_fact("pruning", "no trial was pruned")]
     return [

@@ -39,6 +39,23 @@ def table(rows: Sequence[Mapping[str, Any]], most: int | None = None) -> list[st
     return lines + ([f"… and {hidden} more: `sweep show` lists them all"] if hidden else [])
 
 
+def settings(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """Rank and alpha, target, learning rate and batch; "-" for what a run that was made elsewhere does not tell."""
+    rank, alpha, rate = row["lora_rank"], row["lora_alpha"], row["learning_rate"]
+    adapter = "-" if rank is None else f"{rank}:{'-' if alpha is None else f'{alpha:g}'}"
+    return (
+        adapter,
+        str(row["lora_target"] or "-"),
+        "-" if rate is None else format_learning_rate(rate),
+        str(row["effective_batch_size"] or "-"),
+    )
+
+
+def digits(row: Mapping[str, Any]) -> int:
+    """Decimals of a loss: of ours three, of a table's run four, since tables print no digit in vain."""
+    return 4 if row["config"] is None else 3
+
+
 def ratio(row: Mapping[str, Any]) -> str:
     """Alpha to rank, as people say it: "2:1"."""
     value = row["lora_alpha"] / row["lora_rank"]
@@ -50,11 +67,8 @@ def _cells(place: int, row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         str(place) if row["state"] == "complete" else "-",
         str(row["trial_number"]),
-        f"{value:.3f}" if value is not None else "-",
-        f"{row['lora_rank']}:{row['lora_alpha']:g}",
-        str(row["lora_target"]),
-        format_learning_rate(row["learning_rate"]),
-        str(row["effective_batch_size"]),
+        "-" if value is None else f"{value:.{digits(row)}f}",
+        *settings(row),
         row["state"],
         (row["reason"] or "").replace("\n", " "),
     )
