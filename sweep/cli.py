@@ -1,4 +1,4 @@
-"""The command line: `sweep run`, `show`, `list`, `import`, `export`, `dashboard`, `spaces`, `space`.
+"""The command line: `sweep run`, `show`, `list`, `import`, `compare`, `export`, `dashboard`, `spaces`, `space`.
 
 Imports inside the commands keep `sweep --help` quick.
 """
@@ -110,6 +110,21 @@ def import_(
     from sweep.commands import import_command
 
     import_command(file, study, storage, value, where or (), knob or ())
+
+
+@app.command()
+def compare(
+    study: StudyArgument,
+    by: options.By,
+    storage: options.Storage = DEFAULT_STORAGE,
+    reference: options.Reference = "",
+    at: options.At = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Compare the levels of a knob with the others held fixed: better, worse, or not distinguishable."""
+    from sweep.commands import compare_command
+
+    compare_command(study, storage, by, reference, at or (), json)
 
 
 @app.command()

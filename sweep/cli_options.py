@@ -88,3 +88,20 @@ ExtraKnob = Annotated[
         "--knob", help="A column that is a knob though its name is not a setting's. Can be repeated.", metavar="COLUMN"
     ),
 ]
+
+# Those of `sweep compare`.
+By = Annotated[
+    str,
+    typer.Option(
+        "--by",
+        help="What to compare: ratio, lora_target, any knob, or two like lora_rank,ratio.",
+        metavar="KNOB[,KNOB]",
+    ),
+]
+Reference = Annotated[
+    str, typer.Option("--reference", help="The level to compare with. Default: the most frequent.", metavar="LEVEL")
+]
+At = Annotated[
+    list[str] | None,
+    typer.Option("--at", help="Trials to look at: learning_rate=1e-3. Can be repeated.", metavar="KNOB=VALUE"),
+]

@@ -1,6 +1,7 @@
 """What each command does, between the command line and the rooms."""
 
 import contextlib
+import json
 import random
 import shlex
 from collections.abc import Sequence
@@ -86,6 +87,27 @@ def import_command(
         lines.append(f"  noted   {', '.join(table.others[0])}: no knobs as far as known; --knob NAME makes one")
     place = "" if storage == DEFAULT_STORAGE else f" --storage {shlex.quote(shown(storage))}"
     say(Console(), [*lines, f"Next: {program()} show {shlex.quote(name)}{place}"])
+
+
+def compare_command(study_name: str, storage: str, by: str, reference: str, at: Sequence[str], as_json: bool) -> None:
+    """Compares the levels of a knob, or of two, and says what can be told apart."""
+    from sweep.compare import compare, restrict
+    from sweep.compare_study import ended_trials, plain, words
+    from sweep.observations import observe
+
+    opened = open_storage(storage, create=False)
+    study = load_study(opened, study_name)
+    identity = study.user_attrs.get(IDENTITY)
+    if identity is None:
+        raise SweepError(f"study {study_name!r} was not made by this program; `make dashboard` shows it")
+    results = Results(opened.engine, study_name)
+    ended = ended_trials(results, results.trials(), identity["space"]["resolved"])
+    runs = observe(ended)
+    found = compare(restrict(runs, at), by, reference, unused=len(ended) - len(runs))
+    if as_json:
+        print(json.dumps(plain(found, study_name), indent=2))
+    else:
+        say(Console(), words(found, study_name))
 
 
 def export_command(study_name: str, storage: str, number: int | None, to: Path | None, output: Path) -> None:

@@ -107,7 +107,7 @@ def edges(best_first: Sequence[Mapping[str, Any]], space: Mapping[str, Any]) -> 
         if edge is not None:
             hard = [float(limit) for limit in spec.get("limits") or (-math.inf, math.inf)]
             wider = _widened(low, high, edge, bool(spec.get("log")), hard)
-            assignment = f"{knob}={_number(wider[0])}..{_number(wider[1])}" if wider != (low, high) else ""
+            assignment = f"{knob}={number(wider[0])}..{number(wider[1])}" if wider != (low, high) else ""
             found.append((knob, values[0], edge, assignment))
     return found
 
@@ -142,7 +142,7 @@ def _widened(low: float, high: float, edge: str, log: bool, limits: Sequence[flo
     return max(wider[0], limits[0]), min(wider[1], limits[1])
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """A number as a space file would hold it: 0.001 as 1e-3, 12 as 12."""
     if value and (abs(value) < 0.01 or abs(value) >= 1e5):
         mantissa, exponent = f"{value:.3e}".split("e")
@@ -177,8 +177,8 @@ def _start_line(rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any], bes
 def _edge_lines(best_first: Sequence[Mapping[str, Any]], space: Mapping[str, Any]) -> list[str]:
     lines, found = [], edges(best_first, space)
     for knob, value, edge, assignment in found:
-        low, high = (_number(float(bound)) for bound in space["search"][knob]["float"])
-        text = f"best at {_number(float(f'{value:.2g}'))}, on the {edge} edge of {low}..{high}"
+        low, high = (number(float(bound)) for bound in space["search"][knob]["float"])
+        text = f"best at {number(float(f'{value:.2g}'))}, on the {edge} edge of {low}..{high}"
         if assignment:
             text += (
                 f": the optimum may lie beyond.\n{'':18}Widen it in a study of its own: "

@@ -10,7 +10,6 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-import sweep.importing
 from sweep.commands import export_command, import_command, list_command, show_command
 from sweep.errors import SweepError
 from sweep.importing import distribution, import_table, study_name
@@ -128,7 +127,7 @@ def test_an_import_that_fails_leaves_no_study(storage: SweepStorage, monkeypatch
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(sweep.importing.Results, "add_imported", fail)
+    monkeypatch.setattr(Results, "add_imported", fail)
     with pytest.raises(OSError, match="disk full"):
         imported(storage)
     assert optuna.get_all_study_names(storage) == []

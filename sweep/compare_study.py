@@ -1,0 +1,116 @@
+"""What a comparison reads of a study, and what it says: in words, and as plain data for programs."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sweep.comparison import Comparison, Level
+from sweep.observations import Ended, Value
+from sweep.progress import format_learning_rate
+from sweep.results import Results
+
+HEADING = ("level", "trials", "pruned", "best", "at lr", "median", "effect [95 %]", "verdict")
+
+
+def ended_trials(results: Results, rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any]) -> list[Ended]:
+    """The finished trials of a study, with the knobs that its space searched and their curves.
+
+    Fixed knobs are equal for all, and derived ones follow from the searched: to hold those is to hold all.
+
+    Args:
+        results: Where curves are.
+        rows: Rows of `sweep_trials`.
+        space: The study's space as plain data (`SearchSpace.to_dict`).
+    """
+    found = []
+    for row in rows:
+        if row["state"] not in ("complete", "pruned"):
+            continue
+        curve = results.curve(row["trial_number"])
+        losses = curve.eval_losses
+        best = curve.best
+        value = row["value"] if row["value"] is not None else None if best is None else best.eval_loss
+        if value is None or not math.isfinite(value):
+            continue
+        knobs: dict[str, Value] = {
+            name: _plain(row["params"][name]) for name in space["search"] if name in row["params"]
+        }
+        horizon = curve.reports[-1].total_evaluations if curve.reports else 0
+        found.append(Ended(row["trial_number"], knobs, losses, float(value), horizon, row["state"] == "pruned"))
+    return found
+
+
+def _plain(value: Any) -> Value:
+    return value if isinstance(value, int | float | str) else ",".join(map(str, value))
+
+
+def words(comparison: Comparison, study: str) -> list[str]:
+    """A comparison as a table and notes."""
+    held = ", ".join(comparison.held) or "nothing else varied"
+    lines = [f"{study} by {comparison.by}, against {comparison.reference}; held fixed: {held}", ""]
+    cells = [HEADING, *(_cells(level, comparison.method) for level in comparison.levels)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADING) - 1)]
+    for line in cells:
+        padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
+        lines.append("  ".join([*padded, line[-1]]).rstrip())
+    return [*lines, "", *comparison.notes]
+
+
+def _cells(level: Level, method: str) -> tuple[str, ...]:
+    effect, verdict = level.effect, level.verdict
+    told = "-"
+    if effect is not None:
+        low, high = (f"{end:+.4f}" if math.isfinite(end) else "?" for end in (effect.low, effect.high))
+        told = f"{effect.difference:+.4f} [{low}, {high}]"
+        if method == "paired":
+            verdict += f" ({effect.basis} pair{'' if effect.basis == 1 else 's'})"
+    elif level.why:
+        verdict += f" ({level.why})"
+    return (
+        level.label,
+        str(level.complete + level.pruned),
+        str(level.pruned),
+        "-" if level.best is None else f"{level.best:.4f}",
+        "-" if level.best_rate is None else format_learning_rate(level.best_rate),
+        f"{level.median:.4f}",
+        told,
+        verdict,
+    )
+
+
+def plain(comparison: Comparison, study: str) -> dict[str, Any]:
+    """A comparison as JSON holds it: losses in nats per token, an open end of an interval as null."""
+    return {
+        "study": study,
+        "by": comparison.by.split(","),
+        "reference": comparison.reference,
+        "method": comparison.method,
+        "held_fixed": list(comparison.held),
+        "noise": comparison.noise,
+        "repeats": comparison.repeats,
+        "levels": [_plain_level(level) for level in comparison.levels],
+        "notes": list(comparison.notes),
+    }
+
+
+def _plain_level(level: Level) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "level": level.label,
+        "complete": level.complete,
+        "pruned": level.pruned,
+        "best": level.best,
+        "best_learning_rate": level.best_rate,
+        "median": level.median,
+        "verdict": level.verdict,
+        "why": level.why or None,
+        "effect": None,
+    }
+    if level.effect is not None:
+        low, high = (end if math.isfinite(end) else None for end in (level.effect.low, level.effect.high))
+        found["effect"] = {
+            "difference": level.effect.difference,
+            "low": low,
+            "high": high,
+            "basis": level.effect.basis,
+        }
+    return found
