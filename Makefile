@@ -3,7 +3,7 @@
 #   make sweep SPACE=sft_lora [MODEL= DATASET= STUDY= STORAGE= N_TRIALS= MAX_STEPS= MAX_SAMPLES= SEED= GPUS=
 #                              GPUS_PER_TRIAL= TRIALS_PER_GPU= SET="knob=value knob=low..high" ARGS=]
 #   make dashboard [STORAGE= HOST= PORT=]
-#   make test | lint | bench-coordinator | bench-cpu-workers | clean
+#   make test | lint | bench-coordinator | bench-cpu-workers | bench-compare | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -21,7 +21,7 @@ RUN_OPTIONS = $(call option,--space,$(SPACE)) $(call option,--model,$(MODEL)) \
 	$(foreach knob,$(SET),--set $(call quote,$(knob))) $(ARGS)
 DASHBOARD_OPTIONS = $(call option,--storage,$(STORAGE)) $(call option,--host,$(HOST)) $(call option,--port,$(PORT))
 
-.PHONY: help sweep dashboard test lint bench-coordinator bench-cpu-workers clean
+.PHONY: help sweep dashboard test lint bench-coordinator bench-cpu-workers bench-compare clean
 
 help:
 	@sed -n 's/^# \{0,1\}//;2,7p' Makefile
@@ -47,6 +47,9 @@ bench-coordinator: $(VENV)/.ready-dev
 
 bench-cpu-workers: $(VENV)/.ready-dev
 	$(BIN)/python -m tests.benchmarks.cpu_workers
+
+bench-compare: $(VENV)/.ready-dev
+	$(BIN)/python -m tests.benchmarks.compare_coverage
 
 clean:
 	rm -rf $(VENV)
