@@ -187,7 +187,8 @@ def _findings(study_name: str, storage: str, most: int | None) -> list[str]:
         raise SweepError(f"study {study_name!r} was not made by this program; `make dashboard` shows it")
     rows = results.trials()
     spent, saved = results.rows_spent_and_saved()
-    space = identity["space"]["resolved"] | {"asked": study.user_attrs[SOURCE]["space"]}
+    source = study.user_attrs.get(SOURCE)  # an imported study has none
+    space = identity["space"]["resolved"] | ({"asked": source["space"]} if source else {})
     found = summary(rows, space, spent, saved)
     return [*table(rows, most), "", *found] if rows else found
 
