@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sweep.errors import SweepError
 
 # Workers of one thread train more tokens a second than one worker of many threads (`make bench-cpu-workers`:
-# on two cores 1.3 to 1.6 times as many). Beyond this number memory, a model a worker, is the limit.
+# on two cores 1.1 to 1.2 times as many). Beyond this number memory, a model a worker, is the limit.
 MOST_CPU_WORKERS = 8
 # What a worker of the default model takes at its peak, rows of 128 tokens in micro-batches of eight (measured).
 CPU_WORKER_BYTES = 3 * (1 << 30)

@@ -25,6 +25,7 @@ from tests.tiny import make_tiny_chats, make_tiny_model
 from trials.config import TrialConfig
 from trials.paths import cache_dir
 from trials.protocol import Moved, WorkerSetup
+from trials.schedule import report_steps
 
 
 def coordinator_cost(folder: Path, trials: int, slots: int) -> tuple[int, float]:
@@ -48,9 +49,13 @@ def coordinator_cost(folder: Path, trials: int, slots: int) -> tuple[int, float]
         run_sweep(options, Console(file=file))
     seconds = time.process_time() - started
     results = Results(open_storage(storage, create=False).engine, "sft_lora")
-    reports = sum(len(results.curve(row["trial_number"]).reports) for row in results.trials())
-    complete = sum(row["state"] == "complete" for row in results.trials())
-    print(f"{slots} slots: {complete} of {trials} trials complete, {reports} reports of {trials} x 5 at most")
+    rows = results.trials()
+    reports = sum(len(results.curve(row["trial_number"]).reports) for row in rows)
+    # A trial of fewer steps than evaluations has one a step; one that stopped early says so.
+    due = sum(len(report_steps(row["total_steps"], row["config"]["evaluations"])) for row in rows)
+    complete = sum(row["state"] == "complete" for row in rows)
+    early = sum(bool(row["reason"]) for row in rows)
+    print(f"{slots} slots: {complete} of {trials} trials complete ({early} early), {reports} of {due} reports stored")
     return reports, seconds
 
 
