@@ -24,6 +24,17 @@ from trials.schedule import STEP_DECAY, STEP_DECAY_DROPS, STEP_DECAY_INTERVAL, d
 TRAINING_FILE = "train.yaml"
 VARIANTS = ("use_rslora", "use_dora", "pissa_init", "loraplus_lr_ratio")  # off where LLaMA-Factory is not told
 VAL_SIZE = 0.1  # share of the full run's rows
+# Training fields that a full run takes from the short trial as they are.
+CARRIED_OVER = (
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "learning_rate",
+    "num_train_epochs",
+    "warmup_ratio",
+    "weight_decay",
+    "max_grad_norm",
+    "seed",
+)
 # LLaMA-Factory's words for the columns of each form (its data/README.md); alpaca's are its own defaults.
 _FORMS: dict[str, dict[str, Any]] = {
     "alpaca": {},
@@ -127,43 +138,12 @@ def training_file(winner: Winner, base: str, dataset: str, folder: Path) -> str:
         folder: Where the file goes; the run's output and data paths are made from it.
     """
     row, config, params = winner.row, winner.row["config"], winner.row["params"]
-    value = f"{row['value']:.4f}" if row["value"] is not None else "unknown"
-    heading = [
-        f"Trial {row['trial_number']} of the study {winner.study}, {winner.place} of {winner.ended} finished trials: "
-        f"evaluation loss {value} nats per token.",
-        f"Space {winner.identity['space']['name']}, model {winner.identity['model']['name']}, "
-        f"data {winner.identity['data']['name']}.",
-        f"The trial saw {config['max_rows'] or 'all'} rows cut at {config['cutoff_len']} tokens; "
-        "this file is for the full run.",
-    ]
-    method = {
-        "stage": config["stage"],
-        "do_train": True,
-        "finetuning_type": "lora",
-        "lora_rank": config["lora_rank"],
-        "lora_alpha": config["lora_alpha"],
-        "lora_dropout": config["lora_dropout"],
-        "lora_target": ",".join(config["lora_target"]),
-        **{name: config[name] for name in VARIANTS if config.get(name)},
-    }
     data = {
         "dataset": dataset,
         "dataset_dir": str(folder / "data"),
         "cutoff_len": params.get("cutoff_len", config["cutoff_len"]),
     }
-    training = {
-        key: config[key]
-        for key in (
-            "per_device_train_batch_size",
-            "gradient_accumulation_steps",
-            "learning_rate",
-            "num_train_epochs",
-            "warmup_ratio",
-            "weight_decay",
-            "max_grad_norm",
-            "seed",
-        )
-    }
+    training = {key: config[key] for key in CARRIED_OVER}
     schedule, note = _schedule(config, winner.source.get("rows"))
     training |= {**schedule, "bf16": winner.source["dtype"] == "bf16"}
     evaluation = {
@@ -174,14 +154,41 @@ def training_file(winner: Winner, base: str, dataset: str, folder: Path) -> str:
     }
     saving = {"output_dir": str(folder / "output"), "logging_steps": 10, "save_steps": 500, "plot_loss": True}
     sections = [
-        (heading, {"model_name_or_path": base}),
-        (["method"], method),
+        (_evidence(winner), {"model_name_or_path": base}),
+        (["method"], _method(config)),
         (["data; the chat template is the tokenizer's own"], data),
         ([f"training; effective batch size {row['effective_batch_size']}", *note], training),
         (["evaluation"], evaluation),
         (["output"], saving),
     ]
     return "\n".join(_section(comments, values) for comments, values in sections)
+
+
+def _evidence(winner: Winner) -> list[str]:
+    """What the file rests on, in lines of comment."""
+    row, config = winner.row, winner.row["config"]
+    value = f"{row['value']:.4f}" if row["value"] is not None else "unknown"
+    return [
+        f"Trial {row['trial_number']} of the study {winner.study}, {winner.place} of {winner.ended} finished trials: "
+        f"evaluation loss {value} nats per token.",
+        f"Space {winner.identity['space']['name']}, model {winner.identity['model']['name']}, "
+        f"data {winner.identity['data']['name']}.",
+        f"The trial saw {config['max_rows'] or 'all'} rows cut at {config['cutoff_len']} tokens; "
+        "this file is for the full run.",
+    ]
+
+
+def _method(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "stage": config["stage"],
+        "do_train": True,
+        "finetuning_type": "lora",
+        "lora_rank": config["lora_rank"],
+        "lora_alpha": config["lora_alpha"],
+        "lora_dropout": config["lora_dropout"],
+        "lora_target": ",".join(config["lora_target"]),
+        **{name: config[name] for name in VARIANTS if config.get(name)},
+    }
 
 
 def _schedule(config: Mapping[str, Any], rows: int | None) -> tuple[dict[str, Any], list[str]]:

@@ -21,10 +21,10 @@ from sweep.options import SweepOptions
 from sweep.results import Results
 from sweep.storage import open_storage
 from sweep.sweeper import run_sweep
+from tests.benchmarks.setups import DEFAULT, tiny_setup
 from tests.tiny import make_tiny_chats, make_tiny_model
 from trials.config import TrialConfig
-from trials.paths import cache_dir
-from trials.protocol import Moved, WorkerSetup
+from trials.protocol import Moved
 from trials.schedule import report_steps
 
 
@@ -64,19 +64,6 @@ def warm_starts(folder: Path, trials: int) -> tuple[float, list[float]]:
 
     From asking to the first step's end, less the time of the second step, which has as many rows.
     """
-    setup = WorkerSetup(
-        model="",
-        dataset="",
-        stage="sft",
-        cutoff_len=128,
-        max_samples=32,
-        val_size=1,
-        seed=42,
-        dtype="auto",
-        threads=1,
-        trust_remote_code=False,
-        cache_dir=cache_dir(),
-    )
     config = TrialConfig(
         lora_target=("q_proj", "v_proj"),
         per_device_train_batch_size=1,
@@ -86,7 +73,7 @@ def warm_starts(folder: Path, trials: int) -> tuple[float, list[float]]:
         cutoff_len=128,
     )
     started = time.monotonic()
-    launcher = LocalLauncher(setup, [Slot((), 1)])
+    launcher = LocalLauncher(DEFAULT, [Slot((), 1)])
     starts = []
     try:
         launcher.ready()
@@ -108,20 +95,7 @@ def warm_starts(folder: Path, trials: int) -> tuple[float, list[float]]:
 
 def worker_memory(folder: Path, trials: int) -> list[int]:
     """Resident memory of one worker after each of many trials of the tiny model, in bytes."""
-    setup = WorkerSetup(
-        model=str(folder / "model"),
-        dataset=str(folder / "chats.jsonl"),
-        stage="sft",
-        cutoff_len=128,
-        max_samples=None,
-        val_size=8,
-        seed=42,
-        dtype="fp32",
-        threads=1,
-        trust_remote_code=False,
-        cache_dir=folder / "cache",
-    )
-    launcher = LocalLauncher(setup, [Slot((), 1)])
+    launcher = LocalLauncher(tiny_setup(folder), [Slot((), 1)])
     memory = []
     try:
         launcher.ready()

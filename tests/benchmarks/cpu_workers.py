@@ -7,13 +7,13 @@ import statistics
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from sweep.devices import Slot
 from sweep.launchers.local import LocalLauncher
+from tests.benchmarks.setups import DEFAULT
 from trials.config import TrialConfig
-from trials.paths import cache_dir
-from trials.protocol import WorkerSetup
 
 CONFIG = TrialConfig(
     lora_target=("q_proj", "v_proj"),
@@ -27,20 +27,7 @@ CONFIG = TrialConfig(
 
 def tokens_a_second(slots: list[Slot], dtype: str, folder: Path) -> float:
     """Trains one trial a slot at once; training tokens of all over the time until the last is done."""
-    setup = WorkerSetup(
-        model="",
-        dataset="",
-        stage="sft",
-        cutoff_len=128,
-        max_samples=32,
-        val_size=1,
-        seed=42,
-        dtype=dtype,
-        threads=0,
-        trust_remote_code=False,
-        cache_dir=cache_dir(),
-    )
-    launcher = LocalLauncher(setup, slots)
+    launcher = LocalLauncher(replace(DEFAULT, dtype=dtype), slots)
     tokens: list[int] = []
 
     def train(number: int, name: str) -> None:
