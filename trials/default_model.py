@@ -50,6 +50,8 @@ def _convert(source: Path, gguf_file: str, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+    for broken_off in folder.parent.glob(f".{folder.name}-*"):  # of a run that was killed; the lock is ours
+        shutil.rmtree(broken_off, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         quantised = AutoModelForCausalLM.from_pretrained(source, gguf_file=gguf_file, dtype=torch.float32)
