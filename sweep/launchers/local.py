@@ -88,7 +88,8 @@ class WorkerProcess:
         """
         try:
             message: Message = self._pipe.recv()
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, TypeError) as error:
+            # A TypeError is a pipe that a second Ctrl-C closed, in its own thread, between two reads of this one.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(GRACE_SECONDS)
             raise WorkerDied(self._how_it_ended(), self._tail()) from error
