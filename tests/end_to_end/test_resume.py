@@ -66,8 +66,8 @@ def test_a_second_ctrl_c_stops_at_once_and_loses_no_evaluation(
     workers = driver.workers_of(process)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGINT)
-    status, _ = driver.finish(process)
-    assert status == 130
+    status, output = driver.finish(process)
+    assert status == 130, output
     assert not driver.wait_until_gone(workers, 10)
     status, output = driver.run(*driver.sweep_arguments(*LONG))
     assert status == 0, output
