@@ -91,15 +91,16 @@ class Comparison:
 
 
 @functools.cache
-def student(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t, by the integral of its density in the angle atan(t / sqrt(freedom)).
+def student(freedom: int, error: float = 0.05) -> float:
+    """What Student's t passes, up or down, with this chance; the 97.5 % quantile for 5 %.
 
-    numpy has no quantiles, and one function is no reason for scipy.
+    By the integral of its density in the angle atan(t / sqrt(freedom)): numpy has no quantiles, and one function is
+    no reason for scipy.
     """
     angles = np.linspace(0, np.pi / 2, 20_001)
     density = np.cos(angles) ** (freedom - 1)
     mass = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    return math.sqrt(freedom) * math.tan(float(np.interp(0.95, mass / mass[-1], angles)))
+    return math.sqrt(freedom) * math.tan(float(np.interp(1 - error, mass / mass[-1], angles)))
 
 
 def student_between(freedom: float) -> float:
