@@ -1,7 +1,8 @@
 # LoRA Sweep. `make sweep` sets itself up, prepares the default model and data, and searches.
 #
 #   make sweep SPACE=sft_lora [MODEL= DATASET= STUDY= STORAGE= N_TRIALS= MAX_STEPS= MAX_SAMPLES= SEED= GPUS=
-#                              GPUS_PER_TRIAL= TRIALS_PER_GPU= SET="knob=value knob=low..high" ARGS=]
+#                              GPUS_PER_TRIAL= TRIALS_PER_GPU= SET="knob=value knob=low..high" ARGS=
+#                              DESIGN=factorial OVER=knob,knob LEVELS= SEEDS=]
 #   make dashboard [STORAGE= HOST= PORT=]
 #   make test | lint | bench-coordinator | bench-cpu-workers | bench-compare | clean
 
@@ -18,13 +19,15 @@ RUN_OPTIONS = $(call option,--space,$(SPACE)) $(call option,--model,$(MODEL)) \
 	$(call option,--n-trials,$(N_TRIALS)) $(call option,--max-steps,$(MAX_STEPS)) \
 	$(call option,--max-samples,$(MAX_SAMPLES)) $(call option,--seed,$(SEED)) $(call option,--gpus,$(GPUS)) \
 	$(call option,--gpus-per-trial,$(GPUS_PER_TRIAL)) $(call option,--trials-per-gpu,$(TRIALS_PER_GPU)) \
+	$(call option,--design,$(DESIGN)) $(call option,--over,$(OVER)) \
+	$(call option,--levels,$(LEVELS)) $(call option,--seeds,$(SEEDS)) \
 	$(foreach knob,$(SET),--set $(call quote,$(knob))) $(ARGS)
 DASHBOARD_OPTIONS = $(call option,--storage,$(STORAGE)) $(call option,--host,$(HOST)) $(call option,--port,$(PORT))
 
 .PHONY: help sweep dashboard test lint bench-coordinator bench-cpu-workers bench-compare clean
 
 help:
-	@sed -n 's/^# \{0,1\}//;2,7p' Makefile
+	@sed -n 's/^# \{0,1\}//;2,8p' Makefile
 
 sweep: $(VENV)/.ready
 	@$(if $(SPACE),,echo "make sweep needs a space: make sweep SPACE=sft_lora" >&2; exit 2)

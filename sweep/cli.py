@@ -1,4 +1,4 @@
-"""The command line: `sweep run`, `show`, `list`, `import`, `compare`, `export`, `dashboard`, `spaces`, `space`.
+"""The command line: a command a function, each with its options and one sentence of help.
 
 Imports inside the commands keep `sweep --help` quick.
 """
@@ -12,8 +12,9 @@ import typer
 
 from spaces.errors import SpaceError
 from sweep import cli_options as options
+from sweep.design import DEFAULT_LEVELS, DEFAULT_SEEDS, TPE
 from sweep.errors import EnvironmentFault, SweepError
-from sweep.options import DEFAULT_OUTPUT, DEFAULT_STORAGE, DEFAULT_TRIALS, SweepOptions
+from sweep.options import CONFIRM_SEEDS, DEFAULT_OUTPUT, DEFAULT_STORAGE, DEFAULT_TOP, SweepOptions
 from trials.errors import TrialsError
 
 app = typer.Typer(
@@ -35,7 +36,7 @@ def run(
     dataset: options.Dataset = "",
     study: options.Study = "",
     storage: options.Storage = DEFAULT_STORAGE,
-    n_trials: options.Trials = DEFAULT_TRIALS,
+    n_trials: options.Trials = None,
     max_steps: options.Steps = None,
     max_samples: options.Samples = None,
     val_size: options.ValSize = None,
@@ -44,7 +45,11 @@ def run(
     gpus_per_trial: options.GpusPerTrial = 1,
     trials_per_gpu: options.TrialsPerGpu = None,
     set_: options.Set = None,
-    pruner: options.Pruner = "trend",
+    pruner: options.Pruner = "",
+    design: options.Design = TPE,
+    over: options.Over = "",
+    levels: options.Levels = DEFAULT_LEVELS,
+    seeds: options.Seeds = DEFAULT_SEEDS,
     early_stopping_patience: options.Patience = 5,
     keep_adapters: options.KeepAdapters = 3,
     dtype: options.Dtype = "auto",
@@ -71,6 +76,10 @@ def run(
         trials_per_gpu=trials_per_gpu,
         assignments=tuple(set_ or ()),
         pruner=pruner,
+        design=design,
+        over=over,
+        levels=levels,
+        seeds=seeds,
         early_stopping_patience=early_stopping_patience,
         keep_adapters=keep_adapters,
         dtype=dtype,
@@ -125,6 +134,40 @@ def compare(
     from sweep.commands import compare_command
 
     compare_command(study, storage, by, reference, at or (), json)
+
+
+@app.command()
+def confirm(
+    study: StudyArgument,
+    storage: options.Storage = DEFAULT_STORAGE,
+    top: Annotated[int, typer.Option("--top", help="Leaders to run again.")] = DEFAULT_TOP,
+    seeds: options.Seeds = CONFIRM_SEEDS,
+    name: Annotated[str, typer.Option("--study", help="The confirmation's own name. Default: STUDY-confirm.")] = "",
+    max_steps: options.Steps = None,
+    max_samples: options.Samples = None,
+    gpus: options.Gpus = "",
+    gpus_per_trial: options.GpusPerTrial = 1,
+    trials_per_gpu: options.TrialsPerGpu = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+    output: options.Output = DEFAULT_OUTPUT,
+) -> None:
+    """Run the leaders of a study again at fresh seeds, unpruned: is the winner real?"""
+    from sweep.commands import confirm_command
+
+    asked = SweepOptions(
+        space="",
+        study=name,
+        storage=storage,
+        max_steps=max_steps,
+        max_samples=max_samples,
+        gpus=gpus,
+        gpus_per_trial=gpus_per_trial,
+        trials_per_gpu=trials_per_gpu,
+        trust_remote_code=trust_remote_code,
+        output=output,
+        seeds=seeds,
+    )
+    raise typer.Exit(confirm_command(study, asked, top))
 
 
 @app.command()

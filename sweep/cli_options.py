@@ -22,7 +22,12 @@ Storage = Annotated[
     str, typer.Option("--storage", help="SQLite file or database URL that holds the study.", metavar="FILE_OR_URL")
 ]
 Trials = Annotated[
-    int, typer.Option("--n-trials", help="Finished trials that the study is to have in all, earlier sessions included.")
+    int | None,
+    typer.Option(
+        "--n-trials",
+        help="Finished trials that the study is to have in all, earlier sessions included. Default: 12, or all of a "
+        "factorial design's.",
+    ),
 ]
 Steps = Annotated[
     int | None,
@@ -55,7 +60,27 @@ Set = Annotated[
         metavar="KNOB=VALUE",
     ),
 ]
-Pruner = Annotated[str, typer.Option("--pruner", help="trend, median or none.")]
+Pruner = Annotated[
+    str, typer.Option("--pruner", help="trend, median or none. Default: trend, in a factorial design none.")
+]
+Design = Annotated[
+    str,
+    typer.Option(
+        "--design",
+        help="tpe searches; factorial runs every combination of the knobs named by --over, at shared seeds.",
+    ),
+]
+Over = Annotated[
+    str,
+    typer.Option(
+        "--over",
+        help="Knobs of a factorial design, the one to compare first; the others are held at the space's starting "
+        "point. Default: all that the space searches.",
+        metavar="KNOB,KNOB",
+    ),
+]
+Levels = Annotated[int, typer.Option("--levels", help="Values of a range in a factorial design, from end to end.")]
+Seeds = Annotated[int, typer.Option("--seeds", help="Seeds at which a factorial design, or a leader, is run.")]
 Patience = Annotated[
     int,
     typer.Option(

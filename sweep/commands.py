@@ -6,15 +6,22 @@ import random
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from rich.console import Console
 
 from spaces.load import list_spaces, load_space
 from spaces.parameter import Choice, Parameter
+from sweep.compare_study import ended_trials
+from sweep.confirm import CONFIRMS
+from sweep.confirm_words import chosen_run
+from sweep.confirm_words import lines as confirmation
+from sweep.design import CONFIRM
 from sweep.errors import SweepError
 from sweep.export import Winner, choose, export
+from sweep.importance import importance_words, importances
+from sweep.observations import observe
 from sweep.options import DEFAULT_STORAGE, SweepOptions
 from sweep.results import Results
 from sweep.say import program, say
@@ -23,6 +30,10 @@ from sweep.study import IDENTITY, IMPORTED, SOURCE, best_trial, finished_trials,
 from sweep.summary import next_steps, summary
 from sweep.table import table
 from sweep.trial_files import study_folder
+from sweep.verdicts import verdict_lines
+
+if TYPE_CHECKING:
+    from sweep.sweeper import Outcome
 
 # Trials in the table at a run's end; `sweep show` has them all.
 SHOWN_AT_END = 10
@@ -35,13 +46,31 @@ def run_command(options: SweepOptions) -> int:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     console = Console()
-    outcome = run_sweep(options, console)
-    if outcome.interrupted and outcome.finished < options.n_trials:
+    return _ended(run_sweep(options, console), options, console)
+
+
+def confirm_command(study_name: str, options: SweepOptions, top: int) -> int:
+    """Runs a study's leaders again and says which one to use; the exit status."""
+    from sweep.confirming import prepare
+    from sweep.sweeper import run_sweep
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    console = Console()
+    storage = open_storage(options.storage, create=False)
+    asked, prepared = prepare(storage, load_study(storage, study_name), options, top)
+    return _ended(run_sweep(asked, console, prepared), asked, console)
+
+
+def _ended(outcome: "Outcome", options: SweepOptions, console: Console) -> int:
+    """Says what came of a sweep; the exit status."""
+    if outcome.interrupted and outcome.finished < outcome.total:
         saved = f"{outcome.saved} trial{'' if outcome.saved == 1 else 's'} saved"
         say(console, [f"{saved}, {outcome.finished} finished. Go on with the same line."])
         return INTERRUPTED
     say(console, ["", *_findings(outcome.study_name, options.storage, SHOWN_AT_END)])
-    say(console, ["", *next_steps(outcome.study_name, options.storage, DEFAULT_STORAGE, program())])
+    confirmable = options.design != CONFIRM and outcome.complete > 1
+    told = next_steps(outcome.study_name, options.storage, DEFAULT_STORAGE, program(), confirmable=confirmable)
+    say(console, ["", *told])
     return 0
 
 
@@ -92,8 +121,7 @@ def import_command(
 def compare_command(study_name: str, storage: str, by: str, reference: str, at: Sequence[str], as_json: bool) -> None:
     """Compares the levels of a knob, or of two, and says what can be told apart."""
     from sweep.compare import compare, restrict
-    from sweep.compare_study import ended_trials, plain, words
-    from sweep.observations import observe
+    from sweep.compare_study import plain, words
 
     opened = open_storage(storage, create=False)
     study = load_study(opened, study_name)
@@ -118,14 +146,16 @@ def export_command(study_name: str, storage: str, number: int | None, to: Path |
     if identity is None or IMPORTED in identity:
         whence = "another program" if identity is None else f"{identity[IMPORTED]['file']}, which it was imported from"
         raise SweepError(f"study {study_name!r} has no adapter to export: its trials come from {whence}")
-    rows = Results(opened.engine, study_name).trials()
+    results = Results(opened.engine, study_name)
+    rows, confirms = results.trials(), study.user_attrs.get(CONFIRMS)
+    confirmed = chosen_run(results, rows, confirms) if confirms and number is None else None
     winner = Winner(
         study=study_name,
-        row=choose(study_name, rows, number),
+        row=confirmed or choose(study_name, rows, number),
         identity=identity,
         source=study.user_attrs[SOURCE],
         ended=len(finished_trials(study)),
-        place="the best" if number is None else "asked for among",
+        place="a run of the setting to use, one" if confirmed else "the best" if number is None else "asked for among",
     )
     say(Console(), export(winner, output, to or study_folder(Path("exports"), study_name)))
 
@@ -189,7 +219,15 @@ def _findings(study_name: str, storage: str, most: int | None) -> list[str]:
     spent, saved = results.rows_spent_and_saved()
     source = study.user_attrs.get(SOURCE)  # an imported study has none
     space = identity["space"]["resolved"] | ({"asked": source["space"]} if source else {})
-    found = summary(rows, space, spent, saved)
+    runs = observe(ended_trials(results, rows, identity["space"]["resolved"]))
+    findings = verdict_lines(runs)
+    mattered = importance_words(importances(runs))
+    if mattered:
+        findings.append(("importance", f"{mattered} (PED-ANOVA over {len(runs)} trials)"))
+    found = summary(rows, space, spent, saved, findings)
+    confirms = study.user_attrs.get(CONFIRMS)
+    if confirms is not None:
+        found = confirmation(results, rows, confirms)  # the best of its runs is none of its findings
     return [*table(rows, most), "", *found] if rows else found
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from sweep.budget import describe_memory
+from sweep.design import Design, describe
 from sweep.devices import Slot
 from sweep.options import SweepOptions
 from sweep.plan import Plan
@@ -46,6 +47,11 @@ def lines(
         _line("study", study_line(plan, options, study, slots, done, waiting)),
     ]
     return told + ([_line("note", note)] if note else [])
+
+
+def design_lines(design: Design) -> list[str]:
+    """What a grid runs and what it holds; nothing for a search."""
+    return [_line("design", f"{design.kind}: {describe(design)}")] if design.cells else []
 
 
 def model_line(plan: Plan) -> str:

@@ -3,11 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from sweep.design import CONFIRM, DEFAULT_LEVELS, DEFAULT_SEEDS, DESIGNS, TPE
 from sweep.errors import SweepError
 
 DEFAULT_STORAGE = "runs/sweep.db"
 DEFAULT_OUTPUT = Path("runs")
 DEFAULT_TRIALS = 12
+# Of `sweep confirm`: leaders, and seeds at which each runs again.
+DEFAULT_TOP = 3
+CONFIRM_SEEDS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +24,7 @@ class SweepOptions:
         dataset: A file, folder or hub name; empty for the default data of the space's stage.
         study: The study's name; empty for the space's.
         storage: A SQLite file or a database URL.
-        n_trials: Finished trials that the study is to have in all.
+        n_trials: Finished trials that the study is to have in all; None for 12, or for all of a design's cells.
         max_steps: Optimizer steps of a trial, counted at a batch of 16 rows; None for the device's default.
         max_samples: Distinct training rows; None for the device's default.
         val_size: Evaluation rows, or their share when below 1; None for the device's default.
@@ -29,7 +33,11 @@ class SweepOptions:
         gpus_per_trial: GPUs that one trial's model is spread over.
         trials_per_gpu: Trials at once on one device; None for one a GPU and one a core on the CPU.
         assignments: Knobs that are fixed or widened, each like `lora_rank=16` or `learning_rate=1e-5..1e-2`.
-        pruner: A name in `sweep.pruners.PRUNERS`.
+        pruner: A name in `sweep.pruners.PRUNERS`; empty for trend in a search and none in a grid.
+        design: "tpe" searches, "factorial" runs a grid; `sweep confirm` sets "confirm".
+        over: Knobs of the grid, with commas; empty for all that the space searches.
+        levels: Values of a range in the grid.
+        seeds: Seeds at which the grid is run.
         early_stopping_patience: Evaluations without improvement that end a trial; 0 for never.
         keep_adapters: Adapters that are kept: those of the best so many trials.
         dtype: "auto", "bf16" or "fp32": of the base model's weights.
@@ -43,7 +51,7 @@ class SweepOptions:
     dataset: str = ""
     study: str = ""
     storage: str = DEFAULT_STORAGE
-    n_trials: int = DEFAULT_TRIALS
+    n_trials: int | None = None
     max_steps: int | None = None
     max_samples: int | None = None
     val_size: float | None = None
@@ -52,7 +60,11 @@ class SweepOptions:
     gpus_per_trial: int = 1
     trials_per_gpu: int | None = None
     assignments: tuple[str, ...] = ()
-    pruner: str = "trend"
+    pruner: str = ""
+    design: str = TPE
+    over: str = ""
+    levels: int = DEFAULT_LEVELS
+    seeds: int = DEFAULT_SEEDS
     early_stopping_patience: int = 5
     keep_adapters: int = 3
     dtype: str = "auto"
@@ -67,7 +79,11 @@ class SweepOptions:
             ("keep_adapters", self.keep_adapters, 1),
             ("early_stopping_patience", self.early_stopping_patience, 0),
         ):
-            if value < least:
+            if value is not None and value < least:
                 raise SweepError(f"{name} is {value}; allowed: a whole number of at least {least}")
         if self.dtype not in ("auto", "bf16", "fp32"):
             raise SweepError(f"dtype is {self.dtype!r}; allowed: auto, bf16, fp32")
+        if self.design not in (*DESIGNS, CONFIRM):
+            raise SweepError(f"design is {self.design!r}; allowed: {', '.join(DESIGNS)}")
+        if self.over and self.design == TPE:
+            raise SweepError(f"--over {self.over} names the knobs of a grid; add --design factorial")

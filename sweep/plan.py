@@ -78,7 +78,7 @@ class Plan:
             "per_device_train_batch_size": micro,
             "gradient_accumulation_steps": effective // micro,
             "early_stopping_patience": fields.get("early_stopping_patience", self.early_stopping_patience),
-            "seed": self.seed,
+            "seed": fields.get("seed", self.seed),
         }
         alpha = fields.get("lora_alpha")
         if isinstance(alpha, float) and alpha.is_integer():

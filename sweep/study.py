@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from spaces.space import SearchSpace
 from sweep.budget import Budget
+from sweep.design import TPE
 from sweep.errors import SweepError
 from sweep.version import __version__
 from trials.protocol import Ready
@@ -37,6 +38,7 @@ class Identity:
         budget: Every trial's budget.
         seed: Fixes split, order and first weights.
         code: This program's version.
+        design: Whether a sampler chooses, or a grid is run.
     """
 
     space: dict[str, Any]
@@ -45,16 +47,19 @@ class Identity:
     budget: dict[str, Any]
     seed: int
     code: str
+    design: str = TPE
 
     @classmethod
-    def of(cls, space: SearchSpace, budget: Budget, seed: int, ready: Ready | None = None) -> "Identity":
+    def of(
+        cls, space: SearchSpace, budget: Budget, seed: int, ready: Ready | None = None, design: str = TPE
+    ) -> "Identity":
         """What a run is of; without `ready`, what can be known before anything is loaded."""
         model = data = None
         if ready is not None:
             model = {"name": ready.model.name, "fingerprint": ready.model.fingerprint}
             data = {"name": ready.data["dataset"], "fingerprint": ready.data["fingerprint"]}
         resolved = {"name": space.name, "fingerprint": space.fingerprint(), "resolved": space.to_dict()}
-        return cls(resolved, model, data, budget.to_dict(), seed, __version__)
+        return cls(resolved, model, data, budget.to_dict(), seed, __version__, design)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as the study keeps it."""
@@ -63,6 +68,9 @@ class Identity:
     def differences(self, stored: Mapping[str, Any]) -> list[str]:
         """What differs from a stored identity, in words; empty when a run may go on."""
         found = []
+        kind = stored.get("design", TPE)
+        if kind != self.design:
+            return [f"another design ({kind}, now {self.design})"]  # its space differs in consequence
         if self.space["fingerprint"] != stored["space"]["fingerprint"]:
             found.append(_space_difference(stored["space"], self.space))
         for aspect, now in (("model", self.model), ("data set", self.data)):

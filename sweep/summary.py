@@ -18,7 +18,17 @@ EDGE_SHARE = 0.1
 WIDEN_FACTOR = 10.0
 
 
-def summary(rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any], rows_spent: int, rows_saved: int) -> list[str]:
+Fact = tuple[str, str]  # a label, and what is said of it; further lines of it behind line ends
+LABEL_WIDTH = 14  # of labels, where none is longer
+
+
+def summary(
+    rows: Sequence[Mapping[str, Any]],
+    space: Mapping[str, Any],
+    rows_spent: int,
+    rows_saved: int,
+    findings: Sequence[Fact] = (),
+) -> list[str]:
     """The findings of a study.
 
     Args:
@@ -27,26 +37,28 @@ def summary(rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any], rows_sp
             than its name, by a path, with that as `asked`.
         rows_spent: Training rows seen by ended trials.
         rows_saved: Training rows that pruning saved.
+        findings: What comparisons found, to be told behind the best trial.
     """
     ended = [row for row in rows if row["state"] in ("complete", "pruned")]
     complete = [row for row in ranked(rows) if row["state"] == "complete" and row["value"] is not None]
     if not complete:
         return [f"No trial of {len(ended)} is complete yet." if ended else "No trial has finished yet."]
     best = complete[0]
-    lines = [f"Best of {len(ended)}: {_setting_words(best)}: evaluation loss {best['value']:.{digits(best)}f}."]
-    lines += _start_line(rows, space, best)
-    lines += _edge_lines([row for row in ranked(ended) if row["value"] is not None], space)
-    lines += _pruning_line(ended, rows_spent, rows_saved)
+    facts = _start_line(rows, space, best)
+    facts += findings
+    facts += _edge_lines([row for row in ranked(ended) if row["value"] is not None], space)
+    facts += _pruning_line(ended, rows_spent, rows_saved)
     failed = [row for row in rows if row["state"] == "failed"]
     if failed:
         numbers = ", ".join(str(row["trial_number"]) for row in failed[:5])
-        lines.append(
-            _fact("failures", f"{len(failed)} of {len(rows)} trials (trial {numbers}): {failed[-1]['reason']}")
-        )
-    return lines
+        facts.append(("failures", f"{len(failed)} of {len(rows)} trials (trial {numbers}): {failed[-1]['reason']}"))
+    head = f"Best of {len(ended)}: {setting_words(best)}: evaluation loss {best['value']:.{digits(best)}f}."
+    return [head, *_aligned(facts)]
 
 
-def next_steps(study: str, storage: str, default_storage: str, program: str = "sweep") -> list[str]:
+def next_steps(
+    study: str, storage: str, default_storage: str, program: str = "sweep", *, confirmable: bool = False
+) -> list[str]:
     """The commands that go on from a finished study; a password is for the user to fill in.
 
     Args:
@@ -54,15 +66,17 @@ def next_steps(study: str, storage: str, default_storage: str, program: str = "s
         storage: Where it is.
         default_storage: Where it would be if nothing were said.
         program: How this program is called from here.
+        confirmable: Whether the study has leaders to run again.
     """
     place, name = shlex.quote(shown(storage)), shlex.quote(study)
     where = "" if storage == default_storage else f" --storage {place}"
     make = "" if storage == default_storage else f" STORAGE={place}"
-    commands = (
+    commands = [
+        *([(f"{program} confirm {name}{where}", "is the winner real?")] if confirmable else []),
         (f"{program} show {name}{where}", "every trial, and why it ended"),
         (f"{program} export {name}{where}", "a LLaMA-Factory YAML and the adapter"),
         (f"make dashboard{make}", "every curve and log, on 127.0.0.1"),
-    )
+    ]
     width = max(len(command) for command, _ in commands)
     return [
         f"{'Next:' if line == 0 else '':<6}{command:<{width}}   {what}" for line, (command, what) in enumerate(commands)
@@ -150,7 +164,7 @@ def number(value: float) -> str:
     return f"{value:g}"
 
 
-def _setting_words(row: Mapping[str, Any]) -> str:
+def setting_words(row: Mapping[str, Any]) -> str:
     """A trial's settings; one that was imported tells those of its table."""
     if row["config"] is None:
         return ", ".join(f"{knob} {value}" for knob, value in row["params"].items())
@@ -160,7 +174,7 @@ def _setting_words(row: Mapping[str, Any]) -> str:
     )
 
 
-def _start_line(rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any], best: Mapping[str, Any]) -> list[str]:
+def _start_line(rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any], best: Mapping[str, Any]) -> list[Fact]:
     """How far the best is below the guide's starting point, which is trial 0 when the space has one."""
     first = next((row for row in rows if row["trial_number"] == 0 and row["value"] is not None), None)
     if not space["start"] or first is None or first is best:
@@ -171,42 +185,39 @@ def _start_line(rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any], bes
     )
     above = first["value"] - best["value"]
     when = " when it was pruned" if first["state"] == "pruned" else ""
-    return [_fact("start point", f"{setting}: {first['value']:.3f}{when}, so {above:.3f} above")]
+    return [("start point", f"{setting}: {first['value']:.3f}{when}, so {above:.3f} above")]
 
 
-def _edge_lines(best_first: Sequence[Mapping[str, Any]], space: Mapping[str, Any]) -> list[str]:
+def _edge_lines(best_first: Sequence[Mapping[str, Any]], space: Mapping[str, Any]) -> list[Fact]:
     lines, found = [], edges(best_first, space)
     for knob, value, edge, assignment in found:
         low, high = (number(float(bound)) for bound in space["search"][knob]["float"])
         text = f"best at {number(float(f'{value:.2g}'))}, on the {edge} edge of {low}..{high}"
         if assignment:
             text += (
-                f": the optimum may lie beyond.\n{'':18}Widen it in a study of its own: "
+                f": the optimum may lie beyond.\nWiden it in a study of its own: "
                 f"make sweep SPACE={shlex.quote(space.get('asked', space['name']))} STUDY=wider SET={assignment}"
             )
         else:
             text += ", which is its limit"
-        lines.append(_fact(knob, text))
+        lines.append((knob, text))
     searched = "float" in space["search"].get("learning_rate", {})
     if searched and all(knob != "learning_rate" for knob, *_ in found):
         best = format_learning_rate(best_first[0]["learning_rate"])
-        lines.append(_fact("learning_rate", f"best at {best}, inside its range"))
+        lines.append(("learning_rate", f"best at {best}, inside its range"))
     return lines
 
 
-def _pruning_line(ended: Sequence[Mapping[str, Any]], spent: int, saved: int) -> list[str]:
+def _pruning_line(ended: Sequence[Mapping[str, Any]], spent: int, saved: int) -> list[Fact]:
     pruned = sum(row["state"] == "pruned" for row in ended)
     if not pruned and not spent:  # runs that were made elsewhere: nobody could have pruned them
         return []
     if not pruned:
-        return [_fact("pruning", "no trial was pruned")]
-    return [
-        _fact(
-            "pruning",
-            f"{pruned} of {len(ended)} trials pruned, {100 * saved / (saved + spent):.0f} % of rows saved",
-        )
-    ]
+        return [("pruning", "no trial was pruned")]
+    share = 100 * saved / (saved + spent)
+    return [("pruning", f"{pruned} of {len(ended)} trials pruned, {share:.0f} % of rows saved")]
 
 
-def _fact(label: str, text: str) -> str:
-    return f"  {label:<14}  {text}"
+def _aligned(facts: Sequence[Fact]) -> list[str]:
+    width = max([LABEL_WIDTH, *(len(label) for label, _ in facts)])
+    return [f"  {label:<{width}}  {text}".replace("\n", "\n" + " " * (width + 4)) for label, text in facts]

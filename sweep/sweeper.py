@@ -1,17 +1,14 @@
 """A whole sweep: checks what was asked, loads, makes or reopens the study, searches, and says what came of it."""
 
 import os
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
 import psutil
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from rich.console import Console
 
 from spaces.load import load_space
@@ -19,13 +16,15 @@ from spaces.space import SearchSpace
 from sweep import header
 from sweep.artifacts import Artifacts
 from sweep.budget import REFERENCE_BATCH, Budget, make_budget
+from sweep.design import TPE, Cell, Design, factorial
 from sweep.devices import Slot, list_gpus, plan_slots
+from sweep.enqueuing import enqueue_missing
 from sweep.errors import SweepError, TrialFailed, TrialInterrupted, WorkerDied
 from sweep.faults import explained
 from sweep.launchers.base import Launcher
 from sweep.launchers.local import LocalLauncher
 from sweep.objective import Session, clean_up, make_objective
-from sweep.options import SweepOptions
+from sweep.options import DEFAULT_TRIALS, SweepOptions
 from sweep.plan import BATCH, KNOBS, Plan, check_searched, drop_idle_epochs
 from sweep.progress import make_progress
 from sweep.pruners import PRUNERS
@@ -33,6 +32,7 @@ from sweep.recovery import put_back_interrupted, put_back_own
 from sweep.results import Results
 from sweep.samplers import SeededTPE
 from sweep.say import say
+from sweep.stopping import FailureWatch, stop_on_signals
 from sweep.storage import check_storage, database_exists, open_storage
 from sweep.study import (
     SOURCE,
@@ -45,10 +45,7 @@ from sweep.study import (
 )
 from sweep.version import __version__
 from trials.paths import cache_dir
-from trials.protocol import WorkerSetup
-
-# Failures in a row after which the next trial would only fail too.
-MOST_FAILURES_IN_A_ROW = 3
+from trials.protocol import Ready, WorkerSetup
 
 
 @dataclass(frozen=True)
@@ -58,12 +55,16 @@ class Outcome:
     Attributes:
         study_name: The study's name, which `--force` may have chosen.
         finished: Trials that count, all sessions together.
+        total: Finished trials that it is to have.
+        complete: How many of those are complete.
         saved: Trials that were saved to be continued.
         interrupted: Whether the user stopped it.
     """
 
     study_name: str
     finished: int
+    total: int
+    complete: int
     saved: int
     interrupted: bool
 
@@ -72,23 +73,48 @@ class Outcome:
 class _Asked:
     """What is known before anything is loaded."""
 
+    design: Design
     space: SearchSpace
     budget: Budget
     study_name: str
     exists: bool
     slots: list[Slot]
+    total: int
+    pruner: str
+    attributes: dict[str, Any]
 
 
-def run_sweep(options: SweepOptions, console: Console) -> Outcome:
+@dataclass(frozen=True)
+class Prepared:
+    """What a sweep takes from another study instead of a space file.
+
+    Attributes:
+        design: The settings to run.
+        budget: That study's own, as plain data; what the options ask for goes before it.
+        attributes: The new study's user attributes.
+    """
+
+    design: Design
+    budget: dict[str, Any]
+    attributes: dict[str, Any]
+
+
+def run_sweep(options: SweepOptions, console: Console, prepared: Prepared | None = None) -> Outcome:
     """Runs or continues a sweep until its study has `n_trials` finished trials, or the user stops it.
 
     Nothing is written to the storage before space, data, model and devices are known to be good.
+
+    Args:
+        options: What is asked for.
+        console: Where it is told.
+        prepared: What to run when it is not the options' space.
 
     Raises:
         SweepError: Something asked for cannot be; also when trial after trial fails.
         SpaceError: The space, or a knob that was set, is wrong.
     """
-    asked = _check(options)
+    asked = _check(options, prepared)
+    options = replace(options, n_trials=asked.total, pruner=asked.pruner)
     say(console, [header.loading(options, asked.slots)], indent=header.INDENT)
     setup = _worker_setup(options, asked)
     launcher = LocalLauncher(setup, asked.slots)
@@ -98,13 +124,13 @@ def run_sweep(options: SweepOptions, console: Console) -> Outcome:
         launcher.close()
 
 
-def _check(options: SweepOptions) -> _Asked:
+def _check(options: SweepOptions, prepared: Prepared | None) -> _Asked:
     """Everything that can be found wrong without loading a model."""
-    if options.pruner not in PRUNERS:
-        raise SweepError(f"pruner is {options.pruner!r}; allowed: {', '.join(PRUNERS)}")
-    space = load_space(options.space).override(options.assignments, allowed=KNOBS)
-    space.check_fields(KNOBS)
-    check_searched(space)
+    design = prepared.design if prepared else _design(options)
+    pruner = options.pruner or ("trend" if design.kind == TPE else "none")
+    if pruner not in PRUNERS:
+        raise SweepError(f"pruner is {pruner!r}; allowed: {', '.join(PRUNERS)}")
+    space = design.space
     slots = plan_slots(
         options.gpus,
         options.gpus_per_trial,
@@ -114,12 +140,13 @@ def _check(options: SweepOptions) -> _Asked:
         free_bytes=psutil.virtual_memory().available,
     )
     check_storage(options.storage)
-    name = options.study or space.name
+    name = options.study or (space.name if design.kind == TPE else f"{space.name}-{design.kind}")
     exists, stored = _stored(options.storage, name)
+    settled = stored["budget"] if stored and stored["code"] == __version__ and not options.force else None
     fixed = space.fixed
     budget = make_budget(
         on_gpu=bool(slots[0].gpus),
-        stored=stored["budget"] if stored and stored["code"] == __version__ and not options.force else None,
+        stored=settled or (prepared.budget if prepared else None),
         max_steps=options.max_steps,
         max_samples=options.max_samples,
         val_size=options.val_size,
@@ -128,8 +155,21 @@ def _check(options: SweepOptions) -> _Asked:
         batch=int(fixed.get(BATCH, REFERENCE_BATCH)),  # type: ignore[arg-type]
     )
     if exists and not options.force:
-        check_identity(name, stored, Identity.of(space, budget, options.seed))
-    return _Asked(space, budget, name, exists, slots)
+        check_identity(name, stored, Identity.of(space, budget, options.seed, design=design.kind))
+    total = options.n_trials or len(design.cells) or DEFAULT_TRIALS
+    attributes = prepared.attributes if prepared else {}
+    return _Asked(design, space, budget, name, exists, slots, total, pruner, attributes)
+
+
+def _design(options: SweepOptions) -> Design:
+    """What the options' space is to be run as."""
+    space = load_space(options.space).override(options.assignments, allowed=KNOBS)
+    space.check_fields(KNOBS)
+    check_searched(space)
+    if options.design == TPE:
+        return Design(TPE, space)
+    over = [name.strip() for name in options.over.split(",") if name.strip()]
+    return factorial(space, over, options.levels, range(options.seed, options.seed + options.seeds))
 
 
 def _stored(storage: str, name: str) -> tuple[bool, dict[str, Any] | None]:
@@ -163,7 +203,7 @@ def _run(options: SweepOptions, asked: _Asked, launcher: Launcher, console: Cons
     plan = Plan(space, asked.budget, ready, options.seed, options.early_stopping_patience, sharing)
     plan.check_targets()
     storage = open_storage(options.storage, create=True)
-    study = _open_study(options, asked, storage, Identity.of(asked.space, asked.budget, options.seed, ready))
+    study = _open_study(options, asked, storage, _identity(options, asked, ready))
     study.set_user_attr(
         SOURCE,
         {
@@ -176,13 +216,16 @@ def _run(options: SweepOptions, asked: _Asked, launcher: Launcher, console: Cons
             "device": ready.device.name,
         },
     )
-    study.sampler = SeededTPE(options.seed, options.n_trials)
-    study.pruner = PRUNERS[options.pruner](asked.budget.evaluations)
+    for key, value in asked.attributes.items():
+        study.set_user_attr(key, value)
+    study.sampler = SeededTPE(options.seed, asked.total)
+    study.pruner = PRUNERS[asked.pruner](asked.budget.evaluations)
     results = Results(storage.engine, study.study_name)
     waiting = put_back_interrupted(study)
     results.close_failed(trial.number for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
     done = len(finished_trials(study))
     told = header.lines(plan, options, study.study_name, asked.slots, done=done, waiting=len(waiting), note=note)
+    told += header.design_lines(asked.design)
     say(console, told, indent=header.INDENT)
     with make_progress(console, launcher.slots) as progress:
         session = Session(
@@ -192,18 +235,30 @@ def _run(options: SweepOptions, asked: _Asked, launcher: Launcher, console: Cons
             artifacts=Artifacts(options.output),
             progress=progress,
             output=options.output,
-            total=options.n_trials,
+            total=asked.total,
             keep_adapters=options.keep_adapters,
         )
-        with _stop_on_signals(session), explained(options.storage):
+        with stop_on_signals(session), explained(options.storage):
             try:
-                _search(session, study)
+                _search(session, study, asked.design.cells_in(space)[: asked.total])
             except TrialInterrupted:
                 pass
             finally:
                 launcher.close()
             saved = put_back_own(study)
-    return Outcome(study.study_name, len(finished_trials(study)), len(saved), session.stopping.is_set())
+    finished = finished_trials(study)
+    return Outcome(
+        study_name=study.study_name,
+        finished=len(finished),
+        total=asked.total,
+        complete=sum(trial.state == TrialState.COMPLETE for trial in finished),
+        saved=len(saved),
+        interrupted=session.stopping.is_set(),
+    )
+
+
+def _identity(options: SweepOptions, asked: _Asked, ready: Ready) -> Identity:
+    return Identity.of(asked.space, asked.budget, options.seed, ready, asked.design.kind)
 
 
 def _open_study(options: SweepOptions, asked: _Asked, storage: RDBStorage, identity: Identity) -> optuna.Study:
@@ -218,14 +273,16 @@ def _open_study(options: SweepOptions, asked: _Asked, storage: RDBStorage, ident
     return optuna.load_study(study_name=name, storage=storage)
 
 
-def _search(session: Session, study: optuna.Study) -> None:
-    """Has Optuna run trials until the study's total is reached.
+def _search(session: Session, study: optuna.Study, cells: Sequence[Cell]) -> None:
+    """Has Optuna run trials until the study's total is reached, or every cell of its design is run.
 
     Rounds, because a failed trial, and one that a constraint ruled out, does not count.
     """
-    objective, watch = make_objective(session), _FailureWatch()
+    objective, watch = make_objective(session), FailureWatch()
     while not session.stopping.is_set():
         left = session.total - len(finished_trials(study))
+        if cells:
+            left = min(left, enqueue_missing(study, cells))
         if left <= 0:
             return
         study.optimize(
@@ -236,49 +293,3 @@ def _search(session: Session, study: optuna.Study) -> None:
             callbacks=[watch, clean_up(session.output)],
         )
         watch.raise_if_hopeless()
-
-
-class _FailureWatch:
-    """Ends a sweep whose trials fail one after the other."""
-
-    def __init__(self) -> None:
-        self._in_a_row: list[FrozenTrial] = []
-        self._lock = threading.Lock()
-
-    def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        with self._lock:
-            self._in_a_row = [*self._in_a_row, trial] if trial.state == TrialState.FAIL else []
-            if len(self._in_a_row) >= MOST_FAILURES_IN_A_ROW:
-                study.stop()
-
-    def raise_if_hopeless(self) -> None:
-        if len(self._in_a_row) >= MOST_FAILURES_IN_A_ROW:
-            numbers = ", ".join(str(trial.number) for trial in self._in_a_row)
-            reason = self._in_a_row[-1].user_attrs.get("reason") or "no reason was recorded"
-            raise SweepError(f"trials {numbers} failed one after the other; the last: {reason}\n{HELP_FAILED}")
-
-
-HELP_FAILED = "What finished is recorded. `sweep show` lists the reasons; the same line again goes on."
-
-
-@contextmanager
-def _stop_on_signals(session: Session) -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM) saves the running trials, a second one stops at once."""
-
-    def stop() -> None:
-        if session.stopping.is_set():
-            session.launcher.close()
-            return
-        session.stop()
-        session.progress.say("stopping: running trials save at their next evaluation (again to stop now)")
-
-    def handle(_signal: int, _frame: object) -> None:
-        # In a thread of its own: the handler interrupts the main thread, which may hold a lock that it needs.
-        threading.Thread(target=stop).start()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -98,7 +98,9 @@ def test_list_and_show_have_it(storage: SweepStorage, capsys: pytest.CaptureFixt
     assert listed.startswith("grid   19 finished, best 0.537   imported, Qwen/Qwen3-8B, lora_lr_rank_grid.csv")
     shown = said(storage, capsys, show_command, "grid").splitlines()
     assert shown[1].split()[:7] == ["1", "18", "0.5374", "128:-", "-", "1.0e-3", "-"]
-    assert shown[-1] == "Best of 19: learning_rate 0.001, lora_rank 128: evaluation loss 0.5374."
+    best = shown.index("Best of 19: learning_rate 0.001, lora_rank 128: evaluation loss 0.5374.")
+    ranks = shown[best + 1 :]
+    assert [line.split(" against rank ")[0] for line in ranks] == ["  rank 16", "  rank 64", "  rank 128"]
 
 
 def test_the_dashboard_shows_it(storage: SweepStorage, tmp_path: Path) -> None:

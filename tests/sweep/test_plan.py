@@ -77,9 +77,14 @@ def test_no_target_is_every_linear_module() -> None:
     assert make_plan().config(PARAMS).lora_target == make_ready().model.linear_modules
 
 
-def test_the_budget_and_the_seed_are_every_trials_own() -> None:
-    config = make_plan().config(PARAMS | {"cutoff_len": 4096, "max_rows": 1, "seed": 1})
-    assert (config.max_rows, config.evaluations, config.cutoff_len, config.seed) == (80, 5, 64, 7)
+def test_the_budget_is_every_trials_own() -> None:
+    config = make_plan().config(PARAMS | {"cutoff_len": 4096, "max_rows": 1})
+    assert (config.max_rows, config.evaluations, config.cutoff_len) == (80, 5, 64)
+
+
+def test_the_seed_is_the_studys_unless_a_design_gives_one() -> None:
+    assert make_plan().config(PARAMS).seed == 7
+    assert make_plan().config(PARAMS | {"seed": 1}).seed == 1
 
 
 def test_patience_is_the_spaces_else_the_sweeps() -> None:

@@ -1,0 +1,65 @@
+"""What ends a sweep before its total: the user's signals, and failures one after the other."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from sweep.errors import SweepError
+from sweep.objective import Session
+
+# Failures in a row after which the next trial would only fail too.
+MOST_FAILURES_IN_A_ROW = 3
+HELP_FAILED = "What finished is recorded. `sweep show` lists the reasons; the same line again goes on."
+
+
+class FailureWatch:
+    """Ends a sweep whose trials fail one after the other."""
+
+    def __init__(self) -> None:
+        self._in_a_row: list[FrozenTrial] = []
+        self._lock = threading.Lock()
+
+    def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Takes an ended trial; Optuna calls it."""
+        with self._lock:
+            self._in_a_row = [*self._in_a_row, trial] if trial.state == TrialState.FAIL else []
+            if len(self._in_a_row) >= MOST_FAILURES_IN_A_ROW:
+                study.stop()
+
+    def raise_if_hopeless(self) -> None:
+        """Ends the sweep if it has to be.
+
+        Raises:
+            SweepError: So many trials failed in a row; says which, and the last one's reason.
+        """
+        if len(self._in_a_row) >= MOST_FAILURES_IN_A_ROW:
+            numbers = ", ".join(str(trial.number) for trial in self._in_a_row)
+            reason = self._in_a_row[-1].user_attrs.get("reason") or "no reason was recorded"
+            raise SweepError(f"trials {numbers} failed one after the other; the last: {reason}\n{HELP_FAILED}")
+
+
+@contextmanager
+def stop_on_signals(session: Session) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) saves the running trials, a second one stops at once."""
+
+    def stop() -> None:
+        if session.stopping.is_set():
+            session.launcher.close()
+            return
+        session.stop()
+        session.progress.say("stopping: running trials save at their next evaluation (again to stop now)")
+
+    def handle(_signal: int, _frame: object) -> None:
+        # In a thread of its own: the handler interrupts the main thread, which may hold a lock that it needs.
+        threading.Thread(target=stop).start()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
