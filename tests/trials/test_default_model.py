@@ -41,7 +41,7 @@ def test_it_is_made_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
     def convert(source: Path, gguf_file: str, folder: Path) -> None:
         assert (source, gguf_file) == (tmp_path / "package", "a.gguf")
-        folder.mkdir()
+        (folder / "config.json").touch()
         made.append(folder)
 
     pretend_installed(monkeypatch, tmp_path / "package")
@@ -49,4 +49,5 @@ def test_it_is_made_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.setattr(trials.default_model, "_convert", convert)
     first, again = default_model(tmp_path / "cache"), default_model(tmp_path / "cache")
     assert first == again == tmp_path / "cache" / "models" / "SmolLM2-135M-Instruct-7"
-    assert made == [first]
+    assert len(made) == 1
+    assert [path.name for path in first.iterdir()] == ["config.json"]
