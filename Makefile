@@ -1,8 +1,8 @@
 # LoRA Sweep. `make sweep` sets itself up, prepares the default model and data, and searches.
 #
-#   make sweep SPACE=sft_lora [MODEL= DATASET= STUDY= STORAGE= N_TRIALS= MAX_STEPS= MAX_SAMPLES= SEED= GPUS=
-#                              GPUS_PER_TRIAL= TRIALS_PER_GPU= SET="knob=value knob=low..high" ARGS=
-#                              DESIGN=factorial OVER=knob,knob LEVELS= SEEDS=]
+#   make sweep SPACE=sft_lora [MODEL= FROM_STUDY= DATASET= STUDY= STORAGE= N_TRIALS= MAX_STEPS= MAX_SAMPLES= SEED=
+#                              GPUS= GPUS_PER_TRIAL= TRIALS_PER_GPU= SET="knob=value knob=low..high"
+#                              DESIGN=factorial OVER=knob,knob LEVELS= SEEDS= ARGS=]
 #   make dashboard [STORAGE= HOST= PORT=]
 #   make test | lint | bench-coordinator | bench-cpu-workers | bench-compare | clean
 
@@ -15,6 +15,7 @@ quote = '$(subst ','\'',$(1))'
 option = $(if $(2),$(1) $(call quote,$(2)))
 
 RUN_OPTIONS = $(call option,--space,$(SPACE)) $(call option,--model,$(MODEL)) \
+	$(call option,--from-study,$(FROM_STUDY)) \
 	$(call option,--dataset,$(DATASET)) $(call option,--study,$(STUDY)) $(call option,--storage,$(STORAGE)) \
 	$(call option,--n-trials,$(N_TRIALS)) $(call option,--max-steps,$(MAX_STEPS)) \
 	$(call option,--max-samples,$(MAX_SAMPLES)) $(call option,--seed,$(SEED)) $(call option,--gpus,$(GPUS)) \

@@ -33,6 +33,7 @@ StudyArgument = Annotated[str, typer.Argument(help="The study's name; `sweep lis
 def run(
     space: options.Space,
     model: options.Model = "",
+    from_study: options.FromStudy = "",
     dataset: options.Dataset = "",
     study: options.Study = "",
     storage: options.Storage = DEFAULT_STORAGE,
@@ -63,6 +64,7 @@ def run(
     asked = SweepOptions(
         space=space,
         model=model,
+        from_study=from_study,
         dataset=dataset,
         study=study,
         storage=storage,

@@ -9,6 +9,14 @@ Space = Annotated[str, typer.Option("--space", help="A shipped space (`sweep spa
 Model = Annotated[
     str, typer.Option("--model", help="Folder or hub name. Default: SmolLM2-135M-Instruct, from a package.")
 ]
+FromStudy = Annotated[
+    str,
+    typer.Option(
+        "--from-study",
+        help="Second stage: start from that study's best trial, its adapter merged into its model.",
+        metavar="STUDY",
+    ),
+]
 Dataset = Annotated[
     str,
     typer.Option(

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from sweep.errors import SweepError
+from sweep.study import FROM
 from sweep.table import ranked
 from trials.config import TrialConfig
 from trials.default_data import to_messages
@@ -93,6 +94,26 @@ def choose(study: str, rows: list[dict[str, Any]], number: int | None) -> Mappin
     raise SweepError(f"study {study!r} has no trial {number}; {numbers}")
 
 
+def find_adapter(row: Mapping[str, Any], output: Path, hint: str = "") -> Path:
+    """The folder of a trial's adapter.
+
+    Args:
+        row: The trial's row of `sweep_trials`.
+        output: The sweep's output folder.
+        hint: What the error adds.
+
+    Raises:
+        SweepError: It has been deleted, or is elsewhere.
+    """
+    adapter: Path = output / row["folder"] / ADAPTER
+    if not (adapter / "adapter_config.json").is_file():
+        raise SweepError(
+            f"trial {row['trial_number']} has no adapter at {adapter}: only the best are kept, on the machine that "
+            f"trained them.{hint}"
+        )
+    return adapter
+
+
 def export(winner: Winner, output: Path, folder: Path) -> list[str]:
     """Writes the training file, its data set description and the adapter into `folder`.
 
@@ -107,12 +128,7 @@ def export(winner: Winner, output: Path, folder: Path) -> list[str]:
     Raises:
         SweepError: The trial's adapter has been deleted, or the folder cannot be written.
     """
-    adapter = output / winner.row["folder"] / ADAPTER
-    if not (adapter / "adapter_config.json").is_file():
-        raise SweepError(
-            f"trial {winner.row['trial_number']} has no adapter at {adapter}: only the best are kept, "
-            "on the machine that trained them. The best trial is exported without --trial"
-        )
+    adapter = find_adapter(winner.row, output, " The best trial is exported without --trial")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copytree(adapter, folder / ADAPTER, dirs_exist_ok=True)
@@ -175,6 +191,18 @@ def _evidence(winner: Winner) -> list[str]:
         f"data {winner.identity['data']['name']}.",
         f"The trial saw {config['max_rows'] or 'all'} rows cut at {config['cutoff_len']} tokens; "
         "this file is for the full run.",
+        *_merged_base(winner.source),
+    ]
+
+
+def _merged_base(source: Mapping[str, Any]) -> list[str]:
+    """Where the base comes from, when it is another study's trial."""
+    origin = source.get(FROM)
+    if origin is None:
+        return []
+    return [
+        f"The base is {origin['base_name']} with the adapter of trial {origin['trial']} of the study {origin['study']} "
+        f"(evaluation loss {origin['value']:.4f}) merged into it: keep its folder."
     ]
 
 

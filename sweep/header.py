@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sweep.budget import describe_memory
 from sweep.design import Design, describe
 from sweep.devices import Slot
+from sweep.from_study import Start
 from sweep.options import SweepOptions
 from sweep.plan import Plan
 from sweep.storage import shown
@@ -14,9 +15,11 @@ from trials.default_model import NAME as DEFAULT_MODEL
 INDENT = 7
 
 
-def loading(options: SweepOptions, slots: Sequence[Slot]) -> str:
+def loading(options: SweepOptions, slots: Sequence[Slot], start: Start | None = None) -> str:
     """What is said before anything is loaded."""
-    return _line("load", f"{options.model or DEFAULT_MODEL} into {workers(slots)}")
+    model = start.origin.name if start else options.model or DEFAULT_MODEL
+    merging = ", to be merged once" if start and start.merge else ""
+    return _line("load", f"{model} into {workers(slots)}{merging}")
 
 
 def lines(
@@ -28,6 +31,7 @@ def lines(
     done: int,
     waiting: int,
     note: str | None,
+    start: Start | None = None,
 ) -> list[str]:
     """Model, data, space, study and notes, one line each.
 
@@ -39,14 +43,17 @@ def lines(
         done: Finished trials of earlier sessions.
         waiting: Trials that were interrupted.
         note: What else the user should know.
+        start: Where a second stage starts from.
     """
     told = [
         _line("model", model_line(plan)),
+        *([_line("from", start.line())] if start else []),
         _line("data", data_line(plan)),
         _line("space", space_line(plan)),
         _line("study", study_line(plan, options, study, slots, done, waiting)),
     ]
-    return told + ([_line("note", note)] if note else [])
+    notes = (note, start.note() if start else None)
+    return told + [_line("note", text) for text in notes if text]
 
 
 def design_lines(design: Design) -> list[str]:

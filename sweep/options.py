@@ -21,6 +21,7 @@ class SweepOptions:
     Attributes:
         space: A shipped space's name, or a YAML file.
         model: A local folder or a hub name; empty for the default model.
+        from_study: A study whose best trial, its adapter merged, is the model; empty for none.
         dataset: A file, folder or hub name; empty for the default data of the space's stage.
         study: The study's name; empty for the space's.
         storage: A SQLite file or a database URL.
@@ -70,6 +71,7 @@ class SweepOptions:
     dtype: str = "auto"
     trust_remote_code: bool = False
     force: bool = False
+    from_study: str = ""
     output: Path = DEFAULT_OUTPUT
 
     def __post_init__(self) -> None:

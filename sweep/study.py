@@ -1,7 +1,7 @@
 """Makes and reopens studies: what a study is of, whether a run may go on with it, and which trials count."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ from trials.protocol import Ready
 IDENTITY = "sweep"
 # The study's user attribute that says how space, model and data were asked for: what an export and hints refer to.
 SOURCE = "source"
+# The key of a source that says which trial of which study a second stage starts from.
+FROM = "from"
 # The key of an identity that says that the study was read from a table of runs that were made elsewhere.
 IMPORTED = "imported"
 # A trial that its constraints alone ruled out; it was never trained and does not count.
@@ -123,10 +125,15 @@ def check_identity(study_name: str, stored: Mapping[str, Any] | None, now: Ident
         )
     found = now.differences(stored)
     if found:
-        raise SweepError(
-            f"study {study_name!r} was made with {', '.join(found)}; losses would not compare.\n"
-            "Give this one its own name: STUDY=another-name (or --force to have one chosen)."
-        )
+        raise differing(study_name, found)
+
+
+def differing(study_name: str, found: Sequence[str]) -> SweepError:
+    """The refusal to go on with a study of something else; `found` says what differs, in words."""
+    return SweepError(
+        f"study {study_name!r} was made with {', '.join(found)}; losses would not compare.\n"
+        "Give this one its own name: STUDY=another-name (or --force to have one chosen)."
+    )
 
 
 def stored_identity(storage: RDBStorage, name: str) -> tuple[bool, dict[str, Any] | None]:

@@ -21,6 +21,7 @@ from sweep.devices import Slot, list_gpus, plan_slots
 from sweep.enqueuing import enqueue_missing
 from sweep.errors import SweepError, TrialFailed, TrialInterrupted, WorkerDied
 from sweep.faults import explained
+from sweep.from_study import Start, find_start
 from sweep.launchers.base import Launcher
 from sweep.launchers.local import LocalLauncher
 from sweep.objective import Session, clean_up, make_objective
@@ -35,6 +36,7 @@ from sweep.say import say
 from sweep.stopping import FailureWatch, stop_on_signals
 from sweep.storage import check_storage, database_exists, open_storage
 from sweep.study import (
+    FROM,
     SOURCE,
     Identity,
     check_identity,
@@ -83,6 +85,7 @@ class _Asked:
     pruner: str
     attributes: dict[str, Any]
 
+    start: Start | None
 
 @dataclass(frozen=True)
 class Prepared:
@@ -115,7 +118,7 @@ def run_sweep(options: SweepOptions, console: Console, prepared: Prepared | None
     """
     asked = _check(options, prepared)
     options = replace(options, n_trials=asked.total, pruner=asked.pruner)
-    say(console, [header.loading(options, asked.slots)], indent=header.INDENT)
+    say(console, [header.loading(options, asked.slots, asked.start)], indent=header.INDENT)
     setup = _worker_setup(options, asked)
     launcher = LocalLauncher(setup, asked.slots)
     try:
@@ -158,7 +161,8 @@ def _check(options: SweepOptions, prepared: Prepared | None) -> _Asked:
         check_identity(name, stored, Identity.of(space, budget, options.seed, design=design.kind))
     total = options.n_trials or len(design.cells) or DEFAULT_TRIALS
     attributes = prepared.attributes if prepared else {}
-    return _Asked(design, space, budget, name, exists, slots, total, pruner, attributes)
+    start = find_start(options, name, None if options.force else stored, space, budget)
+    return _Asked(design, space, budget, name, exists, slots, total, pruner, attributes, start)
 
 
 def _design(options: SweepOptions) -> Design:
@@ -180,7 +184,7 @@ def _stored(storage: str, name: str) -> tuple[bool, dict[str, Any] | None]:
 
 def _worker_setup(options: SweepOptions, asked: _Asked) -> WorkerSetup:
     return WorkerSetup(
-        model=options.model,
+        model=str(asked.start.folder) if asked.start else options.model,
         dataset=options.dataset,
         stage=asked.space.stage,
         cutoff_len=asked.budget.cutoff_len,
@@ -191,6 +195,7 @@ def _worker_setup(options: SweepOptions, asked: _Asked) -> WorkerSetup:
         threads=0,
         trust_remote_code=options.trust_remote_code,
         cache_dir=cache_dir(),
+        merge=asked.start.merge if asked.start else None,
     )
 
 
@@ -214,6 +219,7 @@ def _run(options: SweepOptions, asked: _Asked, launcher: Launcher, console: Cons
             "rows": ready.data["rows_read"],
             "dtype": ready.model.dtype,
             "device": ready.device.name,
+            FROM: asked.start.origin.to_dict() if asked.start else None,
         },
     )
     for key, value in asked.attributes.items():
@@ -224,7 +230,9 @@ def _run(options: SweepOptions, asked: _Asked, launcher: Launcher, console: Cons
     waiting = put_back_interrupted(study)
     results.close_failed(trial.number for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
     done = len(finished_trials(study))
-    told = header.lines(plan, options, study.study_name, asked.slots, done=done, waiting=len(waiting), note=note)
+    told = header.lines(
+        plan, options, study.study_name, asked.slots, done=done, waiting=len(waiting), note=note, start=asked.start
+    )
     told += header.design_lines(asked.design)
     say(console, told, indent=header.INDENT)
     with make_progress(console, launcher.slots) as progress:

@@ -14,6 +14,7 @@ from torch import nn
 from trials.default_model import NAME as DEFAULT_NAME
 from trials.default_model import default_model
 from trials.errors import ModelError
+from trials.merged import read_origin
 from trials.protocol import DeviceFacts, ModelFacts
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -78,7 +79,8 @@ def find_model(model: str, cache: Path) -> tuple[Path, str]:
         return default_model(cache), DEFAULT_NAME
     folder = Path(os.path.expanduser(model))  # Path's own raises for a user that there is not
     if folder.is_dir():
-        name = folder.resolve().name
+        origin = read_origin(folder)
+        name = origin.name if origin else folder.resolve().name
     elif folder.exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
         raise ModelError(f"no model folder {model!r}: give a folder with config.json and safetensors, or a hub name")
     else:
@@ -155,7 +157,8 @@ def load_base(folder: Path, name: str, dtype: str, trust_remote_code: bool = Fal
         model=model,
         tokenizer=tokenizer,
         tokenizer_fingerprint=tokenizer_fingerprint(tokenizer),
-        reference=name if "/" in name else str(folder.resolve()),
+        # A merged model's name may hold a hub name.
+        reference=name if "/" in name and read_origin(folder) is None else str(folder.resolve()),
         device=device,
         facts=_facts(model, name, kind, model_fingerprint(folder)),
     )
@@ -205,11 +208,15 @@ def model_fingerprint(folder: Path) -> str:
     """16 hex characters of a model's settings and weights, whatever the folder is called.
 
     Covers config.json but for the keys that tell where or by which version it was saved, and of each weights
-    file its size, both ends and its header (names, shapes and offsets of all tensors).
+    file its size, both ends and its header (names, shapes and offsets of all tensors). At both ends lie the embedding
+    and the last layers, which need not change in a merged model: there it covers base and adapter too.
     """
     config = json.loads((folder / "config.json").read_text(encoding="utf8"))
     config = {key: value for key, value in config.items() if key not in {"_name_or_path", "transformers_version"}}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    origin = read_origin(folder)
+    if origin is not None:
+        digest.update(f"{origin.base_fingerprint} {origin.adapter_sha256}".encode())
     for path in sorted(folder.glob("*.safetensors")):
         size = path.stat().st_size
         with path.open("rb") as file:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trials.config import TrialConfig
+from trials.merged import Merge
 from trials.report import Report
 
 
@@ -28,6 +29,7 @@ class WorkerSetup:
         threads: CPU threads of this worker; 0 leaves torch's choice.
         trust_remote_code: Whether a hub model may bring its own code.
         cache_dir: Where prepared models and data are kept.
+        merge: How `model` is made when it is a merged model that is not there yet.
     """
 
     model: str
@@ -41,6 +43,7 @@ class WorkerSetup:
     threads: int
     trust_remote_code: bool
     cache_dir: Path
+    merge: Merge | None = None
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,10 @@ def load(setup: WorkerSetup) -> "tuple[BaseModel, PreparedData, Ready]":
 
     if setup.threads:
         torch.set_num_threads(setup.threads)
+    if setup.merge is not None:
+        from trials.merge import make_merged
+
+        make_merged(setup.merge, setup.cache_dir, setup.trust_remote_code)
     folder, name = find_model(setup.model, setup.cache_dir)
     base = load_base(folder, name, setup.dtype, setup.trust_remote_code)
     spec = DataSpec(
