@@ -200,6 +200,21 @@ def dashboard(
 
 
 @app.command()
+def plan(
+    files: options.DataFiles = None,
+    domain: options.DomainRows = "",
+    instructions: options.InstructionRows = "",
+    domain_dataset: options.DomainDataset = "",
+    instruction_dataset: options.InstructionDataset = "",
+    model: options.Model = "",
+) -> None:
+    """Say which stages suit the data, pre-training, SFT or both, and print the commands."""
+    from sweep.plan_command import plan_command
+
+    plan_command(files or (), domain, instructions, domain_dataset, instruction_dataset, model)
+
+
+@app.command()
 def spaces() -> None:
     """List the shipped search spaces."""
     from sweep.commands import spaces_command

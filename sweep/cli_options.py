@@ -138,3 +138,24 @@ At = Annotated[
     list[str] | None,
     typer.Option("--at", help="Trials to look at: learning_rate=1e-3. Can be repeated.", metavar="KNOB=VALUE"),
 ]
+
+# Those of `sweep plan`.
+DataFiles = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Files or folders whose rows are counted: plain text is domain data, chats are instructions.",
+        metavar="[DATA]...",
+    ),
+]
+DomainRows = Annotated[
+    str, typer.Option("--domain", help="Rows of domain text, when they are not to be counted.", metavar="ROWS")
+]
+InstructionRows = Annotated[
+    str, typer.Option("--instructions", help="Rows of instructions, when they are not to be counted.", metavar="ROWS")
+]
+DomainDataset = Annotated[
+    str, typer.Option("--domain-dataset", help="What the commands call the domain data.", metavar="DATASET")
+]
+InstructionDataset = Annotated[
+    str, typer.Option("--instruction-dataset", help="What the commands call the instructions.", metavar="DATASET")
+]

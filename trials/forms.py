@@ -75,8 +75,10 @@ def tidy_chat(messages: Iterable[Message]) -> Chat | None:
     return Chat(tuple(joined)) if joined else None
 
 
-def form_of(table: Table, stage: Stage, name: str) -> str:
+def form_of(table: Table, stage: Stage | None, name: str) -> str:
     """Return which form a table's columns tell: messages, sharegpt, alpaca or text.
+
+    Without a stage, columns of both are chats: Alpaca's own file has a text column too.
 
     Raises:
         DataError: They tell none, or none that suits the stage. `name` is what the message calls the table.
@@ -84,13 +86,14 @@ def form_of(table: Table, stage: Stage, name: str) -> str:
     columns = {column: None for row in table for column in row}  # keeps the order, for the message
     chat = next((form for form, needed in _CHAT_COLUMNS.items() if needed <= columns.keys()), None)
     text = "text" if "text" in columns or list(columns) == ["content"] else None
-    form = (chat or text) if stage == "sft" else (text or chat)
+    form = (text or chat) if stage == "pt" else (chat or text)
     if form is None:
         raise DataError(
             f"{name} has the columns {', '.join(columns) or '(none)'}; allowed: {_CHAT_FORMS} for stage sft, "
             "text for stage pt"
         )
-    check_stage(form, stage, name)
+    if stage is not None:
+        check_stage(form, stage, name)
     return form
 
 

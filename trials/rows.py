@@ -38,7 +38,7 @@ class RawRows:
     fingerprint: str
 
 
-def identify(dataset: str, stage: Stage) -> tuple[str, str]:
+def identify(dataset: str, stage: Stage | None) -> tuple[str, str]:
     """Name a data set and fingerprint its content, without parsing it.
 
     Two places that hold the same bytes give the same fingerprint, whatever their paths.
@@ -63,13 +63,13 @@ def identify(dataset: str, stage: Stage) -> tuple[str, str]:
     return source, digest.hexdigest()
 
 
-def read_rows(dataset: str, stage: Stage) -> RawRows:
+def read_rows(dataset: str, stage: Stage | None) -> RawRows:
     """Read a data set into rows.
 
     Args:
         dataset: A .json, .jsonl, .csv or .parquet file, a folder of these, "chitchat", "pydoc", "" (the
             stage's default) or a hub name, of which the split "train" is taken.
-        stage: "sft" wants chats, "pt" wants texts.
+        stage: "sft" wants chats, "pt" wants texts; None takes either, and `form` says which, but has no default.
 
     Raises:
         DataError: The data set does not exist, cannot be parsed, has another form than the stage needs, or
@@ -79,7 +79,8 @@ def read_rows(dataset: str, stage: Stage) -> RawRows:
     source = _locate(dataset, stage)
     if isinstance(source, str) and source in DEFAULT_OF_STAGE.values():
         form = "text" if source == "pydoc" else "messages"
-        check_stage(form, stage, source)
+        if stage is not None:
+            check_stage(form, stage, source)
         found: list[Row | None] = default_rows(source)
     else:
         tables = (
@@ -97,13 +98,13 @@ def read_rows(dataset: str, stage: Stage) -> RawRows:
         found = [row for label, table in tables for row in parse_table(table, form, label)]
     rows = [row for row in found if row is not None]
     if not rows:
-        raise DataError(f"no row of {name} has text" + (" and an assistant turn" if stage == "sft" else ""))
+        raise DataError(f"no row of {name} has text" + (" and an assistant turn" if form != "text" else ""))
     return RawRows(name, form, rows, len(found) - len(rows), fingerprint)
 
 
-def _locate(dataset: str, stage: Stage) -> Path | str:
+def _locate(dataset: str, stage: Stage | None) -> Path | str:
     """Return the path of a file or folder, or the name of a default or of a hub data set."""
-    if not dataset:
+    if not dataset and stage is not None:
         return DEFAULT_OF_STAGE[stage]
     if dataset in DEFAULT_OF_STAGE.values():
         return dataset

@@ -123,3 +123,18 @@ def test_reading_imports_nothing_heavy(tmp_path: Path) -> None:
     )
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code, path], cwd=root, check=False).returncode == 0
+
+
+# --- without a stage
+
+
+@pytest.mark.parametrize(
+    ("rows", "form"),
+    [
+        ([{"text": "words"}], "text"),
+        (QA, "alpaca"),
+        ([{**row, "text": "both"} for row in QA], "alpaca"),
+    ],
+)
+def test_without_a_stage_the_columns_tell_it(tmp_path: Path, rows: list[dict[str, Any]], form: str) -> None:
+    assert read_rows(str(write(tmp_path / "rows.jsonl", rows)), None).form == form
