@@ -68,27 +68,17 @@ def _fill(part: Path, merge: Merge, cache: Path, trust_remote_code: bool) -> Non
 def _merge(base: BaseModel, merge: Merge) -> Any:
     """The base with the adapter's share added to its weights.
 
-    Each module is merged in fp32 and rounded once to the type that the base had in the study: the sum is taken on the
-    very weights that the adapter was trained on, and in bf16 both the share and the sum would be rounded. A base that
-    was quantised for the study is taken unquantised, as nothing but its 4-bit form is lost by that.
+    The base has the type that it had in the study, so that the share is added to the very weights that it was trained
+    on. PEFT adds in fp32, as the adapter is, and rounds the sum once. A base that was quantised for the study is taken
+    unquantised, as nothing but its 4-bit form is lost by that.
     """
     from peft import PeftModel
-    from peft.tuners.lora import LoraLayer
 
     try:
-        model = PeftModel.from_pretrained(base.model, merge.adapter)
+        return PeftModel.from_pretrained(base.model, merge.adapter).merge_and_unload()
     except LOADING_ERRORS as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise ModelError(f"the adapter {merge.adapter} cannot be put on {merge.origin.base_name}: {reason}") from error
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, LoraLayer):
-                layer = module.get_base_layer()
-                dtype = layer.weight.dtype
-                layer.float()
-                module.merge()
-                layer.to(dtype)
-    return model.unload()
 
 
 def _check_space(model: Any, part: Path) -> None:
