@@ -9,13 +9,13 @@ from optuna.storages import RDBStorage
 
 from spaces.reading import read_space
 from spaces.space import SearchSpace
+from sweep.asked import Prepared
 from sweep.confirm import CONFIRMS, leaders
 from sweep.design import CONFIRM, SEED, chosen
 from sweep.errors import SweepError
 from sweep.options import SweepOptions
 from sweep.results import Results
-from sweep.study import IDENTITY, IMPORTED, SOURCE, load_study, stored_identity
-from sweep.sweeper import Prepared
+from sweep.study import FROM, IDENTITY, IMPORTED, SOURCE, load_study, stored_identity
 
 
 def prepare(storage: RDBStorage, study: optuna.Study, options: SweepOptions, top: int) -> tuple[SweepOptions, Prepared]:
@@ -59,10 +59,12 @@ def prepare(storage: RDBStorage, study: optuna.Study, options: SweepOptions, top
             "seeds": list(seeds),
         }
     }
+    began = source.get(FROM)
     told = replace(
         options,
         space=source["space"],
         model=source["model"],
+        from_study=began["study"] if began else "",
         dataset=source["dataset"],
         study=name,
         seed=identity["seed"],
@@ -72,7 +74,7 @@ def prepare(storage: RDBStorage, study: optuna.Study, options: SweepOptions, top
         early_stopping_patience=0,
         keep_adapters=len(design.cells),  # the cheapest may be chosen though it is not among the best
     )
-    return told, Prepared(design, identity["budget"], attributes)
+    return told, Prepared(design, study.study_name, identity, attributes)
 
 
 def stored_space(identity: Mapping[str, Any]) -> SearchSpace:

@@ -1,32 +1,25 @@
 """A whole sweep: checks what was asked, loads, makes or reopens the study, searches, and says what came of it."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import optuna
-import psutil
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from rich.console import Console
 
-from spaces.load import load_space
-from spaces.space import SearchSpace
 from sweep import header
 from sweep.artifacts import Artifacts
-from sweep.budget import REFERENCE_BATCH, Budget, make_budget
-from sweep.design import TPE, Cell, Design, factorial
-from sweep.devices import Slot, list_gpus, plan_slots
+from sweep.asked import Asked, Prepared, check, worker_setup
+from sweep.design import Cell
 from sweep.enqueuing import enqueue_missing
-from sweep.errors import SweepError, TrialFailed, TrialInterrupted, WorkerDied
+from sweep.errors import TrialFailed, TrialInterrupted, WorkerDied
 from sweep.faults import explained
-from sweep.from_study import Start, find_start
 from sweep.launchers.base import Launcher
 from sweep.launchers.local import LocalLauncher
 from sweep.objective import Session, clean_up, make_objective
-from sweep.options import DEFAULT_TRIALS, SweepOptions
-from sweep.plan import BATCH, KNOBS, Plan, check_searched, drop_idle_epochs
+from sweep.options import SweepOptions
+from sweep.plan import Plan, drop_idle_epochs
 from sweep.progress import make_progress
 from sweep.pruners import PRUNERS
 from sweep.recovery import put_back_interrupted, put_back_own
@@ -34,7 +27,7 @@ from sweep.results import Results
 from sweep.samplers import SeededTPE
 from sweep.say import say
 from sweep.stopping import FailureWatch, stop_on_signals
-from sweep.storage import check_storage, database_exists, open_storage
+from sweep.storage import open_storage
 from sweep.study import (
     FROM,
     SOURCE,
@@ -45,9 +38,7 @@ from sweep.study import (
     free_name,
     stored_identity,
 )
-from sweep.version import __version__
-from trials.paths import cache_dir
-from trials.protocol import Ready, WorkerSetup
+from trials.protocol import Ready
 
 
 @dataclass(frozen=True)
@@ -71,37 +62,6 @@ class Outcome:
     interrupted: bool
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What is known before anything is loaded."""
-
-    design: Design
-    space: SearchSpace
-    budget: Budget
-    study_name: str
-    exists: bool
-    slots: list[Slot]
-    total: int
-    pruner: str
-    attributes: dict[str, Any]
-
-    start: Start | None
-
-@dataclass(frozen=True)
-class Prepared:
-    """What a sweep takes from another study instead of a space file.
-
-    Attributes:
-        design: The settings to run.
-        budget: That study's own, as plain data; what the options ask for goes before it.
-        attributes: The new study's user attributes.
-    """
-
-    design: Design
-    budget: dict[str, Any]
-    attributes: dict[str, Any]
-
-
 def run_sweep(options: SweepOptions, console: Console, prepared: Prepared | None = None) -> Outcome:
     """Runs or continues a sweep until its study has `n_trials` finished trials, or the user stops it.
 
@@ -116,10 +76,10 @@ def run_sweep(options: SweepOptions, console: Console, prepared: Prepared | None
         SweepError: Something asked for cannot be; also when trial after trial fails.
         SpaceError: The space, or a knob that was set, is wrong.
     """
-    asked = _check(options, prepared)
+    asked = check(options, prepared)
     options = replace(options, n_trials=asked.total, pruner=asked.pruner)
     say(console, [header.loading(options, asked.slots, asked.start)], indent=header.INDENT)
-    setup = _worker_setup(options, asked)
+    setup = worker_setup(options, asked)
     launcher = LocalLauncher(setup, asked.slots)
     try:
         return _run(options, asked, launcher, console)
@@ -127,79 +87,7 @@ def run_sweep(options: SweepOptions, console: Console, prepared: Prepared | None
         launcher.close()
 
 
-def _check(options: SweepOptions, prepared: Prepared | None) -> _Asked:
-    """Everything that can be found wrong without loading a model."""
-    design = prepared.design if prepared else _design(options)
-    pruner = options.pruner or ("trend" if design.kind == TPE else "none")
-    if pruner not in PRUNERS:
-        raise SweepError(f"pruner is {pruner!r}; allowed: {', '.join(PRUNERS)}")
-    space = design.space
-    slots = plan_slots(
-        options.gpus,
-        options.gpus_per_trial,
-        options.trials_per_gpu,
-        present=list_gpus(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        free_bytes=psutil.virtual_memory().available,
-    )
-    check_storage(options.storage)
-    name = options.study or (space.name if design.kind == TPE else f"{space.name}-{design.kind}")
-    exists, stored = _stored(options.storage, name)
-    settled = stored["budget"] if stored and stored["code"] == __version__ and not options.force else None
-    fixed = space.fixed
-    budget = make_budget(
-        on_gpu=bool(slots[0].gpus),
-        stored=settled or (prepared.budget if prepared else None),
-        max_steps=options.max_steps,
-        max_samples=options.max_samples,
-        val_size=options.val_size,
-        cutoff_len=int(fixed.get("cutoff_len", 1024)),  # type: ignore[arg-type]
-        cutoff_asked=any(text.split("=")[0].strip() == "cutoff_len" for text in options.assignments),
-        batch=int(fixed.get(BATCH, REFERENCE_BATCH)),  # type: ignore[arg-type]
-    )
-    if exists and not options.force:
-        check_identity(name, stored, Identity.of(space, budget, options.seed, design=design.kind))
-    total = options.n_trials or len(design.cells) or DEFAULT_TRIALS
-    attributes = prepared.attributes if prepared else {}
-    start = find_start(options, name, None if options.force else stored, space, budget)
-    return _Asked(design, space, budget, name, exists, slots, total, pruner, attributes, start)
-
-
-def _design(options: SweepOptions) -> Design:
-    """What the options' space is to be run as."""
-    space = load_space(options.space).override(options.assignments, allowed=KNOBS)
-    space.check_fields(KNOBS)
-    check_searched(space)
-    if options.design == TPE:
-        return Design(TPE, space)
-    over = [name.strip() for name in options.over.split(",") if name.strip()]
-    return factorial(space, over, options.levels, range(options.seed, options.seed + options.seeds))
-
-
-def _stored(storage: str, name: str) -> tuple[bool, dict[str, Any] | None]:
-    if not database_exists(storage):
-        return False, None
-    return stored_identity(open_storage(storage, create=False), name)
-
-
-def _worker_setup(options: SweepOptions, asked: _Asked) -> WorkerSetup:
-    return WorkerSetup(
-        model=str(asked.start.folder) if asked.start else options.model,
-        dataset=options.dataset,
-        stage=asked.space.stage,
-        cutoff_len=asked.budget.cutoff_len,
-        max_samples=asked.budget.max_samples,
-        val_size=asked.budget.val_size,
-        seed=options.seed,
-        dtype=options.dtype,
-        threads=0,
-        trust_remote_code=options.trust_remote_code,
-        cache_dir=cache_dir(),
-        merge=asked.start.merge if asked.start else None,
-    )
-
-
-def _run(options: SweepOptions, asked: _Asked, launcher: Launcher, console: Console) -> Outcome:
+def _run(options: SweepOptions, asked: Asked, launcher: Launcher, console: Console) -> Outcome:
     """The part of a sweep that has workers."""
     ready = launcher.ready()
     train_rows = int(str(ready.data["train_rows"]))
@@ -265,11 +153,11 @@ def _run(options: SweepOptions, asked: _Asked, launcher: Launcher, console: Cons
     )
 
 
-def _identity(options: SweepOptions, asked: _Asked, ready: Ready) -> Identity:
+def _identity(options: SweepOptions, asked: Asked, ready: Ready) -> Identity:
     return Identity.of(asked.space, asked.budget, options.seed, ready, asked.design.kind)
 
 
-def _open_study(options: SweepOptions, asked: _Asked, storage: RDBStorage, identity: Identity) -> optuna.Study:
+def _open_study(options: SweepOptions, asked: Asked, storage: RDBStorage, identity: Identity) -> optuna.Study:
     """The study of that name if it is of the same, a new one else."""
     name = asked.study_name
     exists, stored = stored_identity(storage, name)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sweep.asked import Prepared
 from sweep.confirm import CONFIRMS
 from sweep.confirm_words import chosen_run, lines
 from sweep.confirming import prepare
@@ -13,7 +14,6 @@ from sweep.options import SweepOptions
 from sweep.results import Results
 from sweep.storage import SweepStorage
 from sweep.study import SOURCE, Identity, create_study
-from sweep.sweeper import Prepared
 from tests.sweep.fakes import BUDGET, curve, make_plan, make_ready, make_space
 
 ASKED = SweepOptions(space="", seeds=2, storage="there.db")
@@ -67,7 +67,7 @@ def test_the_leaders_run_at_seeds_that_the_search_did_not_use(searched: Searched
     led = [searched.settings[number] for number in (1, 3)]
     assert [dict(cell) for cell in made.design.cells] == [params | {SEED: seed} for seed in (8, 9) for params in led]
     assert made.attributes[CONFIRMS] == {"study": "demo", "trials": [1, 3], "settings": led, "seeds": [8, 9]}
-    assert made.budget == BUDGET.to_dict()
+    assert made.identity["budget"] == BUDGET.to_dict()
     assert options.n_trials is None
 
 

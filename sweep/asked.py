@@ -1,0 +1,145 @@
+"""What a sweep is asked for, checked as far as can be without loading a model."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from spaces.load import load_space
+from spaces.space import SearchSpace
+from sweep.budget import REFERENCE_BATCH, Budget, make_budget
+from sweep.design import TPE, Design, factorial
+from sweep.devices import Slot, list_gpus, plan_slots
+from sweep.errors import SweepError
+from sweep.from_study import Start, find_start
+from sweep.options import DEFAULT_TRIALS, SweepOptions
+from sweep.plan import BATCH, KNOBS, check_searched
+from sweep.pruners import PRUNERS
+from sweep.storage import check_storage, database_exists, open_storage
+from sweep.study import Identity, check_identity, stored_identity
+from sweep.version import __version__
+from trials.paths import cache_dir
+from trials.protocol import WorkerSetup
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is known before anything is loaded.
+
+    Attributes:
+        design: What is to be run.
+        space: The design's.
+        budget: Every trial's.
+        study_name: The study's name.
+        exists: Whether there is one of that name.
+        slots: Where trials run.
+        total: Finished trials that the study is to have.
+        pruner: A name in `PRUNERS`.
+        attributes: User attributes that the study gets.
+        start: What a second stage starts from.
+    """
+
+    design: Design
+    space: SearchSpace
+    budget: Budget
+    study_name: str
+    exists: bool
+    slots: list[Slot]
+    total: int
+    pruner: str
+    attributes: dict[str, Any]
+
+    start: Start | None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a sweep takes from another study instead of a space file.
+
+    Attributes:
+        design: The settings to run.
+        study: That study's name.
+        identity: What it is of; its budget is taken where the options ask for none.
+        attributes: The new study's user attributes.
+    """
+
+    design: Design
+    study: str
+    identity: dict[str, Any]
+    attributes: dict[str, Any]
+
+
+def check(options: SweepOptions, prepared: Prepared | None) -> Asked:
+    """Everything that can be found wrong without loading a model."""
+    design = prepared.design if prepared else make_design(options)
+    pruner = options.pruner or ("trend" if design.kind == TPE else "none")
+    if pruner not in PRUNERS:
+        raise SweepError(f"pruner is {pruner!r}; allowed: {', '.join(PRUNERS)}")
+    space = design.space
+    slots = plan_slots(
+        options.gpus,
+        options.gpus_per_trial,
+        options.trials_per_gpu,
+        present=list_gpus(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        free_bytes=psutil.virtual_memory().available,
+    )
+    check_storage(options.storage)
+    name = options.study or (space.name if design.kind == TPE else f"{space.name}-{design.kind}")
+    exists, stored = _stored(options.storage, name)
+    settled = stored["budget"] if stored and stored["code"] == __version__ and not options.force else None
+    fixed = space.fixed
+    budget = make_budget(
+        on_gpu=bool(slots[0].gpus),
+        stored=settled or (prepared.identity["budget"] if prepared else None),
+        max_steps=options.max_steps,
+        max_samples=options.max_samples,
+        val_size=options.val_size,
+        cutoff_len=int(fixed.get("cutoff_len", 1024)),  # type: ignore[arg-type]
+        cutoff_asked=any(text.split("=")[0].strip() == "cutoff_len" for text in options.assignments),
+        batch=int(fixed.get(BATCH, REFERENCE_BATCH)),  # type: ignore[arg-type]
+    )
+    if exists and not options.force:
+        check_identity(name, stored, Identity.of(space, budget, options.seed, design=design.kind))
+    total = options.n_trials or len(design.cells) or DEFAULT_TRIALS
+    attributes = prepared.attributes if prepared else {}
+    # A confirmation starts from what the study that it confirms began with.
+    begun = (prepared.study, prepared.identity) if prepared else (name, None if options.force else stored)
+    start = find_start(options, *begun, space, budget)
+    return Asked(design, space, budget, name, exists, slots, total, pruner, attributes, start)
+
+
+def make_design(options: SweepOptions) -> Design:
+    """What the options' space is to be run as."""
+    space = load_space(options.space).override(options.assignments, allowed=KNOBS)
+    space.check_fields(KNOBS)
+    check_searched(space)
+    if options.design == TPE:
+        return Design(TPE, space)
+    over = [name.strip() for name in options.over.split(",") if name.strip()]
+    return factorial(space, over, options.levels, range(options.seed, options.seed + options.seeds))
+
+
+def _stored(storage: str, name: str) -> tuple[bool, dict[str, Any] | None]:
+    if not database_exists(storage):
+        return False, None
+    return stored_identity(open_storage(storage, create=False), name)
+
+
+def worker_setup(options: SweepOptions, asked: Asked) -> WorkerSetup:
+    """What every worker of the sweep loads."""
+    return WorkerSetup(
+        model=str(asked.start.folder) if asked.start else options.model,
+        dataset=options.dataset,
+        stage=asked.space.stage,
+        cutoff_len=asked.budget.cutoff_len,
+        max_samples=asked.budget.max_samples,
+        val_size=asked.budget.val_size,
+        seed=options.seed,
+        dtype=options.dtype,
+        threads=0,
+        trust_remote_code=options.trust_remote_code,
+        cache_dir=cache_dir(),
+        merge=asked.start.merge if asked.start else None,
+    )
