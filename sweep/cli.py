@@ -179,11 +179,14 @@ def export(
     trial: Annotated[int | None, typer.Option(help="A trial's number. Default: the best one.")] = None,
     to: Annotated[Path | None, typer.Option(help="Folder to write to. Default: exports/STUDY.")] = None,
     output: options.Output = DEFAULT_OUTPUT,
+    form: Annotated[
+        str, typer.Option("--format", help="Whose training file: llamafactory, trl or axolotl.")
+    ] = "llamafactory",
 ) -> None:
-    """Write the best trial as a LLaMA-Factory training file and a PEFT adapter."""
+    """Write the best trial as a training file of the program that you use, and its PEFT adapter."""
     from sweep.commands import export_command
 
-    export_command(study, storage, trial, to, output)
+    export_command(study, storage, trial, to, output, form)
 
 
 @app.command()

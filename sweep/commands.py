@@ -19,7 +19,8 @@ from sweep.confirm_words import chosen_run
 from sweep.confirm_words import lines as confirmation
 from sweep.design import CONFIRM
 from sweep.errors import SweepError
-from sweep.export import Winner, choose, export
+from sweep.export import check_format, export
+from sweep.exports.winner import Winner, choose
 from sweep.importance import importance_words, importances
 from sweep.observations import observe
 from sweep.options import DEFAULT_STORAGE, SweepOptions
@@ -138,8 +139,11 @@ def compare_command(study_name: str, storage: str, by: str, reference: str, at: 
         say(Console(), words(found, study_name))
 
 
-def export_command(study_name: str, storage: str, number: int | None, to: Path | None, output: Path) -> None:
-    """Writes a trial for LLaMA-Factory and PEFT."""
+def export_command(
+    study_name: str, storage: str, number: int | None, to: Path | None, output: Path, form: str = "llamafactory"
+) -> None:
+    """Writes a trial for another program, its adapter beside."""
+    check_format(form)
     opened = open_storage(storage, create=False)
     study = load_study(opened, study_name)
     identity = study.user_attrs.get(IDENTITY)
@@ -149,6 +153,7 @@ def export_command(study_name: str, storage: str, number: int | None, to: Path |
     results = Results(opened.engine, study_name)
     rows, confirms = results.trials(), study.user_attrs.get(CONFIRMS)
     confirmed = chosen_run(results, rows, confirms) if confirms and number is None else None
+    runs = observe(ended_trials(results, rows, identity["space"]["resolved"]))
     winner = Winner(
         study=study_name,
         row=confirmed or choose(study_name, rows, number),
@@ -156,8 +161,9 @@ def export_command(study_name: str, storage: str, number: int | None, to: Path |
         source=study.user_attrs[SOURCE],
         ended=len(finished_trials(study)),
         place="a run of the setting to use, one" if confirmed else "the best" if number is None else "asked for among",
+        verdicts=tuple(f"{label}: {text}" for label, text in verdict_lines(runs)),
     )
-    say(Console(), export(winner, output, to or study_folder(Path("exports"), study_name)))
+    say(Console(), export(winner, output, to or study_folder(Path("exports"), study_name), form))
 
 
 def dashboard_command(storage: str, host: str, port: int, output: Path) -> None:

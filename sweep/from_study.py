@@ -11,7 +11,7 @@ from optuna.storages import RDBStorage
 from spaces.space import SearchSpace
 from sweep.budget import Budget
 from sweep.errors import SweepError
-from sweep.export import choose, find_adapter
+from sweep.exports.winner import choose, find_adapter
 from sweep.options import SweepOptions
 from sweep.results import Results
 from sweep.storage import SweepStorage, open_storage

@@ -12,7 +12,7 @@ from pathlib import Path
 from trials.default_data import default_rows, default_version
 from trials.errors import DataError
 from trials.forms import Chat, Row, Stage, Text, check_stage, form_of, parse_table
-from trials.tables import SUFFIXES, data_files, load_hub, read_bytes, read_table
+from trials.tables import SUFFIXES, Table, data_files, load_hub, read_bytes, read_table
 
 __all__ = ["Chat", "RawRows", "Text", "identify", "read_rows"]
 
@@ -50,7 +50,7 @@ def identify(dataset: str, stage: Stage | None) -> tuple[str, str]:
     Raises:
         DataError: There is no such data set.
     """
-    source = _locate(dataset, stage)
+    source = locate(dataset, stage)
     digest = hashlib.sha256()
     if isinstance(source, Path):
         for path in data_files(source):
@@ -76,25 +76,14 @@ def read_rows(dataset: str, stage: Stage | None) -> RawRows:
             has no row that can be used. The message names the file and the line or row.
     """
     name, fingerprint = identify(dataset, stage)
-    source = _locate(dataset, stage)
+    source = locate(dataset, stage)
     if isinstance(source, str) and source in DEFAULT_OF_STAGE.values():
         form = "text" if source == "pydoc" else "messages"
         if stage is not None:
             check_stage(form, stage, source)
         found: list[Row | None] = default_rows(source)
     else:
-        tables = (
-            [(path.name, read_table(path)) for path in data_files(source)]
-            if isinstance(source, Path)
-            else [(source, load_hub(source).to_list())]
-        )
-        forms = {label: form_of(table, stage, label) for label, table in tables if table}
-        if not forms:
-            raise DataError(f"{name} has no rows")
-        if len(set(forms.values())) > 1:
-            listed = ", ".join(f"{label} is {form}" for label, form in forms.items())
-            raise DataError(f"the files of {name} differ in form ({listed}): a folder must hold one form")
-        form = next(iter(forms.values()))
+        form, tables = read_tables(source, stage)
         found = [row for label, table in tables for row in parse_table(table, form, label)]
     rows = [row for row in found if row is not None]
     if not rows:
@@ -102,7 +91,32 @@ def read_rows(dataset: str, stage: Stage | None) -> RawRows:
     return RawRows(name, form, rows, len(found) - len(rows), fingerprint)
 
 
-def _locate(dataset: str, stage: Stage | None) -> Path | str:
+def read_tables(source: Path | str, stage: Stage | None) -> tuple[str, list[tuple[str, Table]]]:
+    """Read a data set's tables as they stand, each with what messages call it, and tell their form.
+
+    Args:
+        source: A file or folder, or a hub name.
+        stage: Which forms suit; None for any.
+
+    Raises:
+        DataError: A file cannot be parsed, or the tables have no form, not the stage's, or not one.
+    """
+    name = source.resolve().name if isinstance(source, Path) else source
+    tables = (
+        [(path.name, read_table(path)) for path in data_files(source)]
+        if isinstance(source, Path)
+        else [(source, load_hub(source).to_list())]
+    )
+    forms = {label: form_of(table, stage, label) for label, table in tables if table}
+    if not forms:
+        raise DataError(f"{name} has no rows")
+    if len(set(forms.values())) > 1:
+        listed = ", ".join(f"{label} is {form}" for label, form in forms.items())
+        raise DataError(f"the files of {name} differ in form ({listed}): a folder must hold one form")
+    return next(iter(forms.values())), tables
+
+
+def locate(dataset: str, stage: Stage | None) -> Path | str:
     """Return the path of a file or folder, or the name of a default or of a hub data set."""
     if not dataset and stage is not None:
         return DEFAULT_OF_STAGE[stage]

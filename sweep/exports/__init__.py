@@ -1,0 +1,1 @@
+"""The formats that a winner is exported in: a file each."""
