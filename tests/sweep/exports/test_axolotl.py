@@ -51,7 +51,6 @@ def test_every_setting_is_loaded_with_its_type(tmp_path: Path) -> None:
         "lr_scheduler": "cosine",
         "val_set_size": 0.1,
         "eval_steps": 100,
-        "eval_batch_size": 1,
         "output_dir": str(tmp_path / "to" / "output"),
         "logging_steps": 10,
         "save_steps": 500,

@@ -75,7 +75,8 @@ def test_the_adapters_settings_are_what_peft_itself_saves(tmp_path: Path, varian
 
     base = make_tiny_model(tmp_path / "base")
     target = ("q_proj", "v_proj", "down_proj")
-    config = TrialConfig(**({"lora_rank": 4, "lora_target": target, "lora_dropout": 0.1} | variant))
+    fields: dict[str, Any] = {"lora_rank": 4, "lora_target": target, "lora_dropout": 0.1, **variant}
+    config = TrialConfig(**fields)
     winner = make_winner(tmp_path / "runs", **dataclasses.asdict(config))
     adapter = Adapter(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), config, str(base))
     adapter.save(tmp_path / "runs" / winner.row["folder"] / ADAPTER)
