@@ -4,7 +4,7 @@
 #                              GPUS= GPUS_PER_TRIAL= TRIALS_PER_GPU= SET="knob=value knob=low..high"
 #                              DESIGN=factorial OVER=knob,knob LEVELS= SEEDS= ARGS=]
 #   make dashboard [STORAGE= HOST= PORT=]
-#   make test | lint | check-exports | bench-coordinator | bench-cpu-workers | bench-compare | clean
+#   make test | lint | check-exports | bench-coordinator | bench-cpu-workers | bench-compare | bench-trends | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -26,7 +26,7 @@ RUN_OPTIONS = $(call option,--space,$(SPACE)) $(call option,--model,$(MODEL)) \
 	$(foreach knob,$(SET),--set $(call quote,$(knob))) $(ARGS)
 DASHBOARD_OPTIONS = $(call option,--storage,$(STORAGE)) $(call option,--host,$(HOST)) $(call option,--port,$(PORT))
 
-.PHONY: help sweep dashboard test lint check-exports bench-coordinator bench-cpu-workers bench-compare clean
+.PHONY: help sweep dashboard test lint check-exports bench-coordinator bench-cpu-workers bench-compare bench-trends clean
 
 help:
 	@sed -n 's/^# \{0,1\}//;2,8p' Makefile
@@ -63,6 +63,15 @@ bench-cpu-workers: $(VENV)/.ready-dev
 
 bench-compare: $(VENV)/.ready-dev
 	$(BIN)/python -m tests.benchmarks.compare_coverage
+
+# Short trials of one batch size, so that all have as many steps. Evaluation is most of what is left to save.
+TRENDS = $(BIN)/sweep run --space sft_lora --storage runs/trends.db --design factorial --keep-adapters 1 \
+	--set effective_batch_size=8 --max-steps 12 --val-size 24 --set learning_rate=5e-4,1.5e-3,4.5e-3,1.35e-2
+
+bench-trends: $(VENV)/.ready-dev
+	$(TRENDS) --study ratio-target --over ratio,lora_target,learning_rate --set lora_target=qv,attention,all
+	$(TRENDS) --study ranks --over lora_rank,learning_rate --set alpha_ratio=1 --set lora_target=attention
+	$(BIN)/python -m tests.benchmarks.trends
 
 clean:
 	rm -rf $(VENV) $(LLAMAFACTORY)
