@@ -2,9 +2,10 @@
 #
 #   make sweep SPACE=sft_lora [MODEL= FROM_STUDY= DATASET= STUDY= STORAGE= N_TRIALS= MAX_STEPS= MAX_SAMPLES= SEED=
 #                              GPUS= GPUS_PER_TRIAL= TRIALS_PER_GPU= SET="knob=value knob=low..high"
-#                              DESIGN=factorial OVER=knob,knob LEVELS= SEEDS= ARGS=]
+#                              DESIGN=factorial OVER=knob,knob LEVELS= SEEDS= SCALE_LR= EXPAND=1 ARGS=]
 #   make dashboard [STORAGE= HOST= PORT=]
-#   make test | lint | check-exports | bench-coordinator | bench-cpu-workers | bench-compare | bench-trends | clean
+#   make test | lint | check-exports | bench-coordinator | bench-cpu-workers | bench-compare | bench-trends |
+#   bench-expansion | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -23,10 +24,11 @@ RUN_OPTIONS = $(call option,--space,$(SPACE)) $(call option,--model,$(MODEL)) \
 	$(call option,--gpus-per-trial,$(GPUS_PER_TRIAL)) $(call option,--trials-per-gpu,$(TRIALS_PER_GPU)) \
 	$(call option,--design,$(DESIGN)) $(call option,--over,$(OVER)) \
 	$(call option,--levels,$(LEVELS)) $(call option,--seeds,$(SEEDS)) \
-	$(foreach knob,$(SET),--set $(call quote,$(knob))) $(ARGS)
+	$(foreach knob,$(SET),--set $(call quote,$(knob))) $(call option,--scale-lr,$(SCALE_LR)) \
+	$(if $(filter-out 0,$(EXPAND)),--expand) $(ARGS)
 DASHBOARD_OPTIONS = $(call option,--storage,$(STORAGE)) $(call option,--host,$(HOST)) $(call option,--port,$(PORT))
 
-.PHONY: help sweep dashboard test lint check-exports bench-coordinator bench-cpu-workers bench-compare bench-trends clean
+.PHONY: help sweep dashboard test lint check-exports bench-coordinator bench-cpu-workers bench-compare bench-trends bench-expansion clean
 
 help:
 	@sed -n 's/^# \{0,1\}//;2,8p' Makefile
@@ -72,6 +74,9 @@ bench-trends: $(VENV)/.ready-dev
 	$(TRENDS) --study ratio-target --over ratio,lora_target,learning_rate --set lora_target=qv,attention,all
 	$(TRENDS) --study ranks --over lora_rank,learning_rate --set alpha_ratio=1 --set lora_target=attention
 	$(BIN)/python -m tests.benchmarks.trends
+
+bench-expansion: $(VENV)/.ready-dev
+	$(BIN)/python -m tests.benchmarks.expansion
 
 clean:
 	rm -rf $(VENV) $(LLAMAFACTORY)

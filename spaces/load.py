@@ -64,8 +64,31 @@ def _find(name_or_path: str, folder: Path | None = None) -> tuple[Path, str]:
     )
 
 
+def is_shipped(name_or_path: str, knob: str) -> bool:
+    """Tell whether a space has a knob from a shipped file, rather than from one of the user's own.
+
+    A user's file that extends a shipped one has the shipped knobs that it does not write itself.
+
+    Raises:
+        SpaceError: No such space or file, or one that cannot be read.
+    """
+    for path, _, raw in _chain(*_find(name_or_path)):
+        parts = [raw.get(part) for part in ("fixed", "search", "derived")] if isinstance(raw, dict) else []
+        if any(knob in part for part in parts if isinstance(part, dict)):
+            return path.resolve().parent == LIBRARY.resolve()
+    return False
+
+
 def _load(path: Path, source: str) -> SearchSpace:
     """Read a file and those that it extends, the farthest ancestor first."""
+    space: SearchSpace | None = None
+    for file, called, raw in reversed(_chain(path, source)):
+        space = read_space(raw, file.stem, called, space)
+    return cast("SearchSpace", space)  # a chain has one file at least
+
+
+def _chain(path: Path, source: str) -> list[tuple[Path, str, object]]:
+    """A file and those that it extends, itself first: each with what messages call it and what it holds."""
     chain: list[tuple[Path, str, object]] = []
     seen: list[str] = []
     while True:
@@ -74,17 +97,13 @@ def _load(path: Path, source: str) -> SearchSpace:
         with located(source):
             named = read_parent(chain[-1][2])
         if named is None:
-            break
+            return chain
         with located(f"{source}, extends"):
             path, source = _find(named, path.parent)
             # Said here as well as in _read, so that the file that names it is named.
             if not os.path.isfile(path):
                 raise SpaceError(f"{source}: there is no such file")
             _check_chain([*(called for _, called, _ in chain), source], [*seen, os.path.realpath(path)])
-    space: SearchSpace | None = None
-    for file, called, raw in reversed(chain):
-        space = read_space(raw, file.stem, called, space)
-    return cast("SearchSpace", space)  # a chain has one file at least
 
 
 def _check_chain(sources: list[str], real: list[str]) -> None:

@@ -16,6 +16,7 @@ from sweep.from_study import Start, find_start
 from sweep.options import DEFAULT_TRIALS, SweepOptions
 from sweep.plan import BATCH, KNOBS, check_searched
 from sweep.pruners import PRUNERS
+from sweep.scaling import Scaling, may_scale
 from sweep.storage import check_storage, database_exists, open_storage
 from sweep.study import Identity, check_identity, stored_identity
 from sweep.version import __version__
@@ -28,7 +29,8 @@ class Asked:
     """What is known before anything is loaded.
 
     Attributes:
-        design: What is to be run.
+        plain: The space as it was asked for.
+        design: What is to be run of it.
         space: The design's.
         budget: Every trial's.
         study_name: The study's name.
@@ -38,8 +40,10 @@ class Asked:
         pruner: A name in `PRUNERS`.
         attributes: User attributes that the study gets.
         start: What a second stage starts from.
+        may_scale: Whether learning rates may be moved to fit the model.
     """
 
+    plain: SearchSpace
     design: Design
     space: SearchSpace
     budget: Budget
@@ -51,6 +55,7 @@ class Asked:
     attributes: dict[str, Any]
 
     start: Start | None
+    may_scale: bool
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,8 @@ class Prepared:
 
 def check(options: SweepOptions, prepared: Prepared | None) -> Asked:
     """Everything that can be found wrong without loading a model."""
-    design = prepared.design if prepared else make_design(options)
+    plain = prepared.design.space if prepared else _space(options)
+    design = prepared.design if prepared else make_design(options, plain)
     pruner = options.pruner or ("trend" if design.kind == TPE else "none")
     if pruner not in PRUNERS:
         raise SweepError(f"pruner is {pruner!r}; allowed: {', '.join(PRUNERS)}")
@@ -100,21 +106,29 @@ def check(options: SweepOptions, prepared: Prepared | None) -> Asked:
         cutoff_asked=any(text.split("=")[0].strip() == "cutoff_len" for text in options.assignments),
         batch=int(fixed.get(BATCH, REFERENCE_BATCH)),  # type: ignore[arg-type]
     )
+    # A confirmation's learning rates are those of the trials that it runs again.
+    scales = prepared is None and may_scale(options.scale_lr, options.space, options.assignments)
     if exists and not options.force:
-        check_identity(name, stored, Identity.of(space, budget, options.seed, design=design.kind))
+        known = None if scales else Scaling(space)
+        check_identity(name, stored, Identity.of(space, budget, options.seed, scaling=known, design=design.kind))
     total = options.n_trials or len(design.cells) or DEFAULT_TRIALS
     attributes = prepared.attributes if prepared else {}
     # A confirmation starts from what the study that it confirms began with.
     begun = (prepared.study, prepared.identity) if prepared else (name, None if options.force else stored)
     start = find_start(options, *begun, space, budget)
-    return Asked(design, space, budget, name, exists, slots, total, pruner, attributes, start)
+    return Asked(plain, design, space, budget, name, exists, slots, total, pruner, attributes, start, scales)
 
 
-def make_design(options: SweepOptions) -> Design:
-    """What the options' space is to be run as."""
+def _space(options: SweepOptions) -> SearchSpace:
+    """The space that the options name, with what they set."""
     space = load_space(options.space).override(options.assignments, allowed=KNOBS)
     space.check_fields(KNOBS)
     check_searched(space)
+    return space
+
+
+def make_design(options: SweepOptions, space: SearchSpace) -> Design:
+    """What a space is to be run as."""
     if options.design == TPE:
         return Design(TPE, space)
     over = [name.strip() for name in options.over.split(",") if name.strip()]

@@ -68,6 +68,22 @@ Set = Annotated[
         metavar="KNOB=VALUE",
     ),
 ]
+ScaleLr = Annotated[
+    str,
+    typer.Option(
+        "--scale-lr",
+        help="Move learning rates by the model's width, (4096 / hidden size)^0.78. auto: those of shipped spaces, for "
+        "models below a billion parameters. on: any model's, and those of your own file. off: never.",
+        metavar="auto|on|off",
+    ),
+]
+Expand = Annotated[
+    bool,
+    typer.Option(
+        "--expand",
+        help="Grow a range, within its limits, when the best trials crowd its edge; also when a study goes on.",
+    ),
+]
 Pruner = Annotated[
     str, typer.Option("--pruner", help="trend, median or none. Default: trend, in a factorial design none.")
 ]

@@ -19,6 +19,7 @@ from sweep.confirm_words import chosen_run
 from sweep.confirm_words import lines as confirmation
 from sweep.design import CONFIRM
 from sweep.errors import SweepError
+from sweep.expanding import expanded_plain, recorded, summarised
 from sweep.export import check_format, export
 from sweep.exports.winner import Winner, choose
 from sweep.importance import importance_words, importances
@@ -224,7 +225,11 @@ def _findings(study_name: str, storage: str, most: int | None) -> list[str]:
     rows = results.trials()
     spent, saved = results.rows_spent_and_saved()
     source = study.user_attrs.get(SOURCE)  # an imported study has none
-    space = identity["space"]["resolved"] | ({"asked": source["space"]} if source else {})
+    grown = recorded(study)
+    space = expanded_plain(identity["space"]["resolved"], grown)
+    space |= {"scaled": (identity.get("scaling") or {}).get("told", ""), "grown": summarised(grown)}
+    if source:
+        space |= {"asked": source["space"], "expand": source.get("expand", False)}
     runs = observe(ended_trials(results, rows, identity["space"]["resolved"]))
     findings = verdict_lines(runs)
     mattered = importance_words(importances(runs))

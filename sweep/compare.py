@@ -12,10 +12,10 @@ import numpy as np
 
 from sweep.comparison import REFERENCE, UNDECIDED, Comparison, Effect, Level
 from sweep.errors import SweepError
+from sweep.numbers import number
 from sweep.observations import Observation, Value
 from sweep.paired import LEAST_PAIRS, Noise, blocked_share, frozen, paired_effects, repeat_noise
 from sweep.sampled import RATE, Fit, model_effects
-from sweep.summary import number
 
 RATIO = "alpha_ratio"
 ALIASES = {"ratio": RATIO}

@@ -8,6 +8,7 @@ from sweep.devices import Slot
 from sweep.from_study import Start
 from sweep.options import SweepOptions
 from sweep.plan import Plan
+from sweep.scaling import parameters
 from sweep.storage import shown
 from trials.default_model import NAME as DEFAULT_MODEL
 
@@ -30,7 +31,7 @@ def lines(
     *,
     done: int,
     waiting: int,
-    note: str | None,
+    notes: Sequence[str],
     start: Start | None = None,
 ) -> list[str]:
     """Model, data, space, study and notes, one line each.
@@ -42,7 +43,7 @@ def lines(
         slots: Where trials run.
         done: Finished trials of earlier sessions.
         waiting: Trials that were interrupted.
-        note: What else the user should know.
+        notes: What else the user should know.
         start: Where a second stage starts from.
     """
     told = [
@@ -52,8 +53,8 @@ def lines(
         _line("space", space_line(plan)),
         _line("study", study_line(plan, options, study, slots, done, waiting)),
     ]
-    notes = (note, start.note() if start else None)
-    return told + [_line("note", text) for text in notes if text]
+    later = start.note() if start else None
+    return told + [_line("note", text) for text in (*notes, later) if text]
 
 
 def design_lines(design: Design) -> list[str]:
@@ -64,12 +65,7 @@ def design_lines(design: Design) -> list[str]:
 def model_line(plan: Plan) -> str:
     """The model's name, shape and precision."""
     model = plan.ready.model
-    size = next(
-        f"{model.parameters / unit:.3g}{letter}"
-        for unit, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k"), (1, ""))
-        if model.parameters >= unit
-    )
-    shape = f"{model.model_type}, {model.layers} layers, {model.hidden_size} wide, {size} parameters"
+    shape = f"{model.model_type}, {model.layers} layers, {model.hidden_size} wide, {parameters(model)} parameters"
     return f"{model.name} ({shape})   {model.dtype} on {describe_memory(plan.ready.device)}"
 
 

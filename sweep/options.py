@@ -34,6 +34,8 @@ class SweepOptions:
         gpus_per_trial: GPUs that one trial's model is spread over.
         trials_per_gpu: Trials at once on one device; None for one a GPU and one a core on the CPU.
         assignments: Knobs that are fixed or widened, each like `lora_rank=16` or `learning_rate=1e-5..1e-2`.
+        scale_lr: "auto", "on" or "off": whether the guide's learning rates move to fit the model's width.
+        expand: Whether a range grows when the best trials crowd its edge.
         pruner: A name in `sweep.pruners.PRUNERS`; empty for trend in a search and none in a grid.
         design: "tpe" searches, "factorial" runs a grid; `sweep confirm` sets "confirm".
         over: Knobs of the grid, with commas; empty for all that the space searches.
@@ -61,6 +63,8 @@ class SweepOptions:
     gpus_per_trial: int = 1
     trials_per_gpu: int | None = None
     assignments: tuple[str, ...] = ()
+    scale_lr: str = "auto"
+    expand: bool = False
     pruner: str = ""
     design: str = TPE
     over: str = ""
@@ -85,6 +89,8 @@ class SweepOptions:
                 raise SweepError(f"{name} is {value}; allowed: a whole number of at least {least}")
         if self.dtype not in ("auto", "bf16", "fp32"):
             raise SweepError(f"dtype is {self.dtype!r}; allowed: auto, bf16, fp32")
+        if self.scale_lr not in ("auto", "on", "off"):
+            raise SweepError(f"SCALE_LR is {self.scale_lr!r}; allowed: auto, on, off")
         if self.design not in (*DESIGNS, CONFIRM):
             raise SweepError(f"design is {self.design!r}; allowed: {', '.join(DESIGNS)}")
         if self.over and self.design == TPE:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
 from spaces.counting import first_value
 from spaces.parameter import Choice, Float, Parameter
@@ -116,12 +117,25 @@ def check_searched(space: SearchSpace) -> None:
 
 
 def suggest(trial: optuna.Trial, parameter: Parameter) -> Any:
-    """Asks Optuna for one parameter's value."""
+    """Asks Optuna for one parameter's value; a trial that goes on keeps its own, though the range may have grown."""
+    if parameter.name in trial.params:
+        return trial.params[parameter.name]
     if isinstance(parameter, Choice):
         return trial.suggest_categorical(parameter.name, parameter.options)
     if isinstance(parameter, Float):
         return trial.suggest_float(parameter.name, parameter.low, parameter.high, log=parameter.log)
     return trial.suggest_int(parameter.name, parameter.low, parameter.high, step=parameter.step, log=parameter.log)
+
+
+def ranges(space: SearchSpace) -> dict[str, BaseDistribution]:
+    """The searched ranges as Optuna's distributions: those that `suggest` asks for."""
+    found: dict[str, BaseDistribution] = {}
+    for knob in space.search:
+        if isinstance(knob, Float):
+            found[knob.name] = FloatDistribution(knob.low, knob.high, log=knob.log)
+        elif not isinstance(knob, Choice):
+            found[knob.name] = IntDistribution(knob.low, knob.high, step=knob.step, log=knob.log)
+    return found
 
 
 def drop_idle_epochs(space: SearchSpace, budget: Budget, train_rows: int) -> tuple[SearchSpace, str | None]:

@@ -2,6 +2,7 @@
 
 import threading
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,17 @@ class SeededTPE(BaseSampler):
 
     Optuna gives each parallel job a random generator, which forgets the seed. Here the random draws of a trial
     depend on the seed and its number alone; also after a resume, and with any number of slots.
+
+    Attributes:
+        ranges: Ranges as they are now. Grouped TPE draws a knob from the first range that it ever had, so that one that
+            grew would never be drawn from where it is new.
     """
 
     def __init__(self, seed: int, n_trials: int) -> None:
         self._seed = seed
         self._startup = max(LEAST_STARTUP_TRIALS, min(MOST_STARTUP_TRIALS, n_trials // 3))
         self._local = threading.local()
+        self.ranges: Mapping[str, BaseDistribution] = {}
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Makes this trial's generator; Optuna asks and suggests in one thread."""
@@ -34,8 +40,18 @@ class SeededTPE(BaseSampler):
         self._local.sampler = self._make(seed)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """As TPE does."""
-        return self._sampler.infer_relative_search_space(study, trial)
+        """As TPE does, with the ranges of now."""
+        inferred = self._sampler.infer_relative_search_space(study, trial)
+        group = self._sampler._search_space_group
+        if not self.ranges or group is None:
+            return inferred
+        found = {}
+        for knobs in group.search_spaces:
+            for name in sorted(knobs):
+                knobs[name] = self.ranges.get(name, knobs[name])
+                if not knobs[name].single():
+                    found[name] = knobs[name]
+        return found
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]

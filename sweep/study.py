@@ -13,6 +13,7 @@ from spaces.space import SearchSpace
 from sweep.budget import Budget
 from sweep.design import TPE
 from sweep.errors import SweepError
+from sweep.scaling import Scaling, difference
 from sweep.version import __version__
 from trials.protocol import Ready
 
@@ -34,12 +35,14 @@ class Identity:
     """What must be equal for losses to compare; each with what people call it and a fingerprint.
 
     Attributes:
-        space: The space's name and fingerprint, with what may be tried.
+        space: The space's name and fingerprint as it was asked for, and what may be tried: as asked for, and
+            resolved, with learning rates that fit the model.
         model: The base model's, None before it is loaded.
         data: The data set's, None before it is loaded.
         budget: Every trial's budget.
         seed: Fixes split, order and first weights.
         code: This program's version.
+        scaling: What was done to learning rates; None before the model is loaded.
         design: Whether a sampler chooses, or a grid is run.
     """
 
@@ -49,19 +52,28 @@ class Identity:
     budget: dict[str, Any]
     seed: int
     code: str
+    scaling: dict[str, Any] | None = None
     design: str = TPE
 
     @classmethod
     def of(
-        cls, space: SearchSpace, budget: Budget, seed: int, ready: Ready | None = None, design: str = TPE
+        cls,
+        space: SearchSpace,
+        budget: Budget,
+        seed: int,
+        ready: Ready | None = None,
+        scaling: Scaling | None = None,
+        design: str = TPE,
     ) -> "Identity":
-        """What a run is of; without `ready`, what can be known before anything is loaded."""
+        """What a run is of; without `ready` and `scaling`, what can be known before anything is loaded."""
         model = data = None
         if ready is not None:
             model = {"name": ready.model.name, "fingerprint": ready.model.fingerprint}
             data = {"name": ready.data["dataset"], "fingerprint": ready.data["fingerprint"]}
-        resolved = {"name": space.name, "fingerprint": space.fingerprint(), "resolved": space.to_dict()}
-        return cls(resolved, model, data, budget.to_dict(), seed, __version__, design)
+        asked = {"name": space.name, "fingerprint": space.fingerprint(), "asked": space.to_dict()}
+        asked["resolved"] = (scaling.space if scaling else space).to_dict()
+        scaled = scaling.to_dict() if scaling else None
+        return cls(asked, model, data, budget.to_dict(), seed, __version__, scaled, design)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as the study keeps it."""
@@ -81,6 +93,10 @@ class Identity:
                 names = (before["name"], now["name"])
                 told = f"{names[0]}, now {names[1]}" if names[0] != names[1] else f"{names[0]}, its content changed"
                 found.append(f"another {aspect} ({told})")
+        factor = (stored.get("scaling") or {"factor": 1.0})["factor"]
+        # Another model's factor differs as a matter of course.
+        if not found and self.scaling is not None and self.scaling["factor"] != factor:
+            found.append(difference(factor, self.scaling["factor"]))
         changed = [key for key in self.budget if self.budget[key] != stored["budget"].get(key)]
         if changed:
             told = ", ".join(f"{key} {stored['budget'].get(key)}, now {self.budget[key]}" for key in changed)
@@ -96,8 +112,9 @@ def _space_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     if before["name"] != now["name"]:
         return f"another space ({before['name']}, now {now['name']})"
     knobs = []
-    for part in sorted(set(before["resolved"]) | set(now["resolved"])):
-        old, new = before["resolved"].get(part), now["resolved"].get(part)
+    asked_before, asked_now = before.get("asked", before["resolved"]), now["asked"]
+    for part in sorted(set(asked_before) | set(asked_now)):
+        old, new = asked_before.get(part), asked_now.get(part)
         if old == new:
             continue
         if isinstance(old, Mapping) and isinstance(new, Mapping):

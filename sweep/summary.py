@@ -1,22 +1,14 @@
 """What a study has found, in words, and what to do next."""
 
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sweep.edges import edges
+from sweep.numbers import number
 from sweep.progress import format_learning_rate
 from sweep.storage import shown
 from sweep.table import digits, ranked, ratio
-
-# A best value within this factor of a range's end counts as lying on its edge: learning rates nearer than that
-# are hardly told apart in a short trial.
-EDGE_FACTOR = 1.5
-# The same for a range that is not logarithmic: this share of its width.
-EDGE_SHARE = 0.1
-# By how much a range is widened beyond the edge that its best value lies on.
-WIDEN_FACTOR = 10.0
-
 
 Fact = tuple[str, str]  # a label, and what is said of it; further lines of it behind line ends
 LABEL_WIDTH = 14  # of labels, where none is longer
@@ -33,8 +25,9 @@ def summary(
 
     Args:
         rows: Rows of `sweep_trials`.
-        space: The study's space as plain data (`SearchSpace.to_dict`); where it was asked for by something else
-            than its name, by a path, with that as `asked`.
+        space: The study's space as plain data (`SearchSpace.to_dict`), and beside it, where there is something to say:
+            `asked`, what it was asked for by; `scaled`, how learning rates were moved; `grown`, by knob how a range
+            grew; `expand`, whether ranges may grow, absent where no run can go on.
         rows_spent: Training rows seen by ended trials.
         rows_saved: Training rows that pruning saved.
         findings: What comparisons found, to be told behind the best trial.
@@ -45,6 +38,7 @@ def summary(
         return [f"No trial of {len(ended)} is complete yet." if ended else "No trial has finished yet."]
     best = complete[0]
     facts = _start_line(rows, space, best)
+    facts += [("learning rates", space["scaled"])] if space.get("scaled") else []
     facts += findings
     facts += _edge_lines([row for row in ranked(ended) if row["value"] is not None], space)
     facts += _pruning_line(ended, rows_spent, rows_saved)
@@ -94,76 +88,6 @@ def target_words(target: str) -> str:
     return names.get(target, target)
 
 
-def edges(best_first: Sequence[Mapping[str, Any]], space: Mapping[str, Any]) -> list[tuple[str, float, str, str]]:
-    """The continuous ranges on whose edge the best trial lies.
-
-    Args:
-        best_first: Trials with a value, ranked; at least one.
-        space: The study's space as plain data.
-
-    Returns:
-        For each its knob, the best value, "upper" or "lower", and the assignment that widens it; that is empty where
-        the range reaches its limit.
-    """
-    found = []
-    for knob, spec in space["search"].items():
-        bounds = spec.get("float")
-        if bounds is None or bounds[0] == bounds[1]:
-            continue
-        low, high = (float(bound) for bound in bounds)
-        given = [row["params"].get(knob) for row in best_first]
-        # Where its `when` does not hold, a knob is absent, or its `else`, which is any value.
-        drawn = [isinstance(value, int | float) and low <= value <= high for value in given]
-        if not drawn[0]:
-            continue
-        values = [float(value) for value, searched in zip(given, drawn, strict=True) if searched]
-        edge = _edge(values, low, high, bool(spec.get("log")))
-        if edge is not None:
-            hard = [float(limit) for limit in spec.get("limits") or (-math.inf, math.inf)]
-            wider = _widened(low, high, edge, bool(spec.get("log")), hard)
-            assignment = f"{knob}={number(wider[0])}..{number(wider[1])}" if wider != (low, high) else ""
-            found.append((knob, values[0], edge, assignment))
-    return found
-
-
-def _edge(values: Sequence[float], low: float, high: float, log: bool) -> str | None:
-    """Which end of its range the best value lies on; None when it lies inside.
-
-    Args:
-        values: The knob's values, the best trial's first.
-        low: The range's lower end.
-        high: Its upper end.
-        log: Whether it is searched by its logarithm.
-    """
-    places = [math.log(value) for value in values] if log else list(values)
-    start, end = (math.log(low), math.log(high)) if log else (low, high)
-    margin = math.log(EDGE_FACTOR) if log else EDGE_SHARE * (end - start)
-    below, above = places[0] - start, end - places[0]
-    if min(below, above) > margin:
-        return None
-    if max(below, above) > margin or len(places) < 2:
-        return "lower" if below < above else "upper"
-    # A range so narrow that both its ends are near: it is on the side that better trials lean to.
-    half = len(places) // 2
-    return "upper" if sum(places[:half]) / half > sum(places[-half:]) / half else "lower"
-
-
-def _widened(low: float, high: float, edge: str, log: bool, limits: Sequence[float]) -> tuple[float, float]:
-    if log:
-        wider = (low / WIDEN_FACTOR, high) if edge == "lower" else (low, high * WIDEN_FACTOR)
-    else:
-        wider = (low - (high - low), high) if edge == "lower" else (low, high + (high - low))
-    return max(wider[0], limits[0]), min(wider[1], limits[1])
-
-
-def number(value: float) -> str:
-    """A number as a space file would hold it: 0.001 as 1e-3, 12 as 12."""
-    if value and (abs(value) < 0.01 or abs(value) >= 1e5):
-        mantissa, exponent = f"{value:.3e}".split("e")
-        return f"{float(mantissa):g}e{int(exponent)}"
-    return f"{value:g}"
-
-
 def setting_words(row: Mapping[str, Any]) -> str:
     """A trial's settings; one that was imported tells those of its table."""
     if row["config"] is None:
@@ -189,15 +113,19 @@ def _start_line(rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any], bes
 
 
 def _edge_lines(best_first: Sequence[Mapping[str, Any]], space: Mapping[str, Any]) -> list[Fact]:
-    lines, found = [], edges(best_first, space)
+    lines, found = list(space.get("grown", {}).items()), edges(best_first, space)
     for knob, value, edge, assignment in found:
         low, high = (number(float(bound)) for bound in space["search"][knob]["float"])
         text = f"best at {number(float(f'{value:.2g}'))}, on the {edge} edge of {low}..{high}"
         if assignment:
-            text += (
-                f": the optimum may lie beyond.\nWiden it in a study of its own: "
-                f"make sweep SPACE={shlex.quote(space.get('asked', space['name']))} STUDY=wider SET={assignment}"
-            )
+            wider = f"make sweep SPACE={shlex.quote(space.get('asked', space['name']))} STUDY=wider SET={assignment}"
+            text += ": the optimum may lie beyond."
+            if "expand" in space and space["search"][knob].get("limits"):
+                asked = "more N_TRIALS" if space["expand"] else "EXPAND=1 and more N_TRIALS"
+                text += f"\nLet it grow in this study: the same line with {asked}.\nOr widen"
+            else:
+                text += "\nWiden"
+            text += f" it in a study of its own: {wider}"
         else:
             text += ", which is its limit"
         lines.append((knob, text))

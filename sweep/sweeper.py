@@ -1,31 +1,34 @@
 """A whole sweep: checks what was asked, loads, makes or reopens the study, searches, and says what came of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import optuna
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
+from spaces.space import SearchSpace
 from sweep import header
 from sweep.artifacts import Artifacts
-from sweep.asked import Asked, Prepared, check, worker_setup
+from sweep.asked import Asked, Prepared, check, make_design, worker_setup
 from sweep.design import Cell
 from sweep.enqueuing import enqueue_missing
 from sweep.errors import TrialFailed, TrialInterrupted, WorkerDied
+from sweep.expanding import expanded, make_expander, recorded, summarised
 from sweep.faults import explained
 from sweep.launchers.base import Launcher
 from sweep.launchers.local import LocalLauncher
 from sweep.objective import Session, clean_up, make_objective
 from sweep.options import SweepOptions
-from sweep.plan import Plan, drop_idle_epochs
+from sweep.plan import Plan, drop_idle_epochs, ranges
 from sweep.progress import make_progress
 from sweep.pruners import PRUNERS
 from sweep.recovery import put_back_interrupted, put_back_own
 from sweep.results import Results
 from sweep.samplers import SeededTPE
 from sweep.say import say
+from sweep.scaling import Scaling, scale_learning_rate
 from sweep.stopping import FailureWatch, stop_on_signals
 from sweep.storage import open_storage
 from sweep.study import (
@@ -38,7 +41,6 @@ from sweep.study import (
     free_name,
     stored_identity,
 )
-from trials.protocol import Ready
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,24 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, console: Conso
     """The part of a sweep that has workers."""
     ready = launcher.ready()
     train_rows = int(str(ready.data["train_rows"]))
-    space, note = drop_idle_epochs(asked.space, asked.budget, train_rows)
+    scaling = Scaling(asked.plain)
+    if asked.may_scale:
+        scaling = scale_learning_rate(asked.plain, options.scale_lr, ready.model)
+    design = asked.design if scaling.space is asked.plain else make_design(options, scaling.space)
+    space, idle = drop_idle_epochs(design.space, asked.budget, train_rows)
     sharing = len(asked.slots) // len({slot.gpus for slot in asked.slots})
     plan = Plan(space, asked.budget, ready, options.seed, options.early_stopping_patience, sharing)
     plan.check_targets()
     storage = open_storage(options.storage, create=True)
-    study = _open_study(options, asked, storage, _identity(options, asked, ready))
+    identity = Identity.of(
+        asked.design.space,
+        asked.budget,
+        options.seed,
+        ready,
+        replace(scaling, space=design.space),
+        design.kind,
+    )
+    study = _open_study(options, asked, storage, identity, design.space)
     study.set_user_attr(
         SOURCE,
         {
@@ -107,21 +121,29 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, console: Conso
             "rows": ready.data["rows_read"],
             "dtype": ready.model.dtype,
             "device": ready.device.name,
+            "expand": options.expand,
             FROM: asked.start.origin.to_dict() if asked.start else None,
         },
     )
     for key, value in asked.attributes.items():
         study.set_user_attr(key, value)
-    study.sampler = SeededTPE(options.seed, asked.total)
+    sampler = SeededTPE(options.seed, asked.total)
+    grown = recorded(study)
+    if grown:
+        plan = replace(plan, space=expanded(plan.space, grown))
+        sampler.ranges = ranges(plan.space)
+    study.sampler = sampler
     study.pruner = PRUNERS[asked.pruner](asked.budget.evaluations)
     results = Results(storage.engine, study.study_name)
     waiting = put_back_interrupted(study)
     results.close_failed(trial.number for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
     done = len(finished_trials(study))
+    notes = [note for note in (scaling.note, idle) if note]
+    notes += [f"{knob} has {told}" for knob, told in summarised(grown).items()]
     told = header.lines(
-        plan, options, study.study_name, asked.slots, done=done, waiting=len(waiting), note=note, start=asked.start
+        plan, options, study.study_name, asked.slots, done=done, waiting=len(waiting), notes=notes, start=asked.start
     )
-    told += header.design_lines(asked.design)
+    told += header.design_lines(design)
     say(console, told, indent=header.INDENT)
     with make_progress(console, launcher.slots) as progress:
         session = Session(
@@ -136,7 +158,7 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, console: Conso
         )
         with stop_on_signals(session), explained(options.storage):
             try:
-                _search(session, study, asked.design.cells_in(space)[: asked.total])
+                _search(session, study, design.cells_in(space)[: asked.total], options.expand)
             except TrialInterrupted:
                 pass
             finally:
@@ -153,28 +175,31 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, console: Conso
     )
 
 
-def _identity(options: SweepOptions, asked: Asked, ready: Ready) -> Identity:
-    return Identity.of(asked.space, asked.budget, options.seed, ready, asked.design.kind)
-
-
-def _open_study(options: SweepOptions, asked: Asked, storage: RDBStorage, identity: Identity) -> optuna.Study:
+def _open_study(
+    options: SweepOptions, asked: Asked, storage: RDBStorage, identity: Identity, space: SearchSpace
+) -> optuna.Study:
     """The study of that name if it is of the same, a new one else."""
     name = asked.study_name
     exists, stored = stored_identity(storage, name)
     if exists and options.force and (stored is None or identity.differences(stored)):
         name, exists = free_name(storage, name), False
     if not exists:
-        return create_study(storage, name, identity, asked.space)
+        return create_study(storage, name, identity, space)
     check_identity(name, stored, identity)
     return optuna.load_study(study_name=name, storage=storage)
 
 
-def _search(session: Session, study: optuna.Study, cells: Sequence[Cell]) -> None:
+def _search(session: Session, study: optuna.Study, cells: Sequence[Cell], expand: bool) -> None:
     """Has Optuna run trials until the study's total is reached, or every cell of its design is run.
 
     Rounds, because a failed trial, and one that a constraint ruled out, does not count.
     """
     objective, watch = make_objective(session), FailureWatch()
+    callbacks: list[Callable[[optuna.Study, FrozenTrial], None]] = [watch, clean_up(session.output)]
+    if expand and not cells:
+        expander = make_expander(session)
+        expander(study, None)  # trials of earlier sessions may crowd an edge
+        callbacks.append(expander)
     while not session.stopping.is_set():
         left = session.total - len(finished_trials(study))
         if cells:
@@ -186,6 +211,6 @@ def _search(session: Session, study: optuna.Study, cells: Sequence[Cell]) -> Non
             n_trials=left,
             n_jobs=min(session.launcher.slots, left),
             catch=(TrialFailed, WorkerDied),
-            callbacks=[watch, clean_up(session.output)],
+            callbacks=callbacks,
         )
         watch.raise_if_hopeless()

@@ -1,5 +1,6 @@
 """What a sweep may be asked to do, and the lines that it begins with."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,7 @@ SLOTS = [Slot((), 1), Slot((), 1)]
         ({"seed": -1}, "SEED is -1; allowed: a whole number of at least 0"),
         ({"keep_adapters": 0}, "keep_adapters is 0; allowed: a whole number of at least 1"),
         ({"early_stopping_patience": -1}, "early_stopping_patience is -1; allowed: a whole number of at least 0"),
+        ({"scale_lr": "maybe"}, "SCALE_LR is 'maybe'; allowed: auto, on, off"),
         ({"dtype": "fp8"}, "dtype is 'fp8'; allowed: auto, bf16, fp32"),
     ],
 )
@@ -30,9 +32,9 @@ def test_what_cannot_be_asked_for_is_refused_with_what_can(asked: dict[str, Any]
     assert str(error.value) == message
 
 
-def lines(done: int = 0, waiting: int = 0, note: str | None = None, storage: str = "runs/sweep.db") -> list[str]:
+def lines(done: int = 0, waiting: int = 0, notes: Sequence[str] = (), storage: str = "runs/sweep.db") -> list[str]:
     options = SweepOptions(space="demo", n_trials=24, storage=storage)
-    return header.lines(make_plan(), options, "demo", SLOTS, done=done, waiting=waiting, note=note)
+    return header.lines(make_plan(), options, "demo", SLOTS, done=done, waiting=waiting, notes=notes)
 
 
 def test_a_new_sweep_says_what_on_what_and_where() -> None:
@@ -56,8 +58,11 @@ def test_a_resumed_sweep_says_how_far_it_is(done: int, waiting: int, text: str) 
     assert text in lines(done, waiting)[3]
 
 
-def test_a_note_comes_last() -> None:
-    assert lines(note="epochs are not searched")[-1] == "note   epochs are not searched"
+def test_notes_come_last() -> None:
+    assert lines(notes=["rates moved", "epochs are not searched"])[4:] == [
+        "note   rates moved",
+        "note   epochs are not searched",
+    ]
 
 
 def test_a_password_is_not_said() -> None:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from sweep.summary import edges, next_steps, summary, target_words
+from sweep.edges import edges
+from sweep.summary import next_steps, summary, target_words
 from tests.sweep.fakes import SPACE, make_space, trial_row
 
 SPACE_PLAIN = make_space(SPACE).to_dict()
@@ -125,6 +126,32 @@ def test_an_edge_is_told_with_the_line_that_goes_beyond() -> None:
         "  learning_rate   best at 9.3e-3, on the upper edge of 1e-4..0.01: the optimum may lie beyond.",
         "                  Widen it in a study of its own: "
         "make sweep SPACE=demo STUDY=wider SET=learning_rate=1e-4..0.1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("expand", "asked"), [(False, "EXPAND=1 and more N_TRIALS"), (True, "more N_TRIALS")], ids=["off", "on"]
+)
+def test_a_range_that_could_grow_says_how(expand: bool, asked: str) -> None:
+    limited = space(learning_rate=LOG | {"limits": [1e-6, 1e-1]}) | {"expand": expand}
+    assert findings(trial_row(0, 2.5, learning_rate=9.3e-3), of=limited)[1].splitlines()[1:] == [
+        f"                  Let it grow in this study: the same line with {asked}.",
+        "                  Or widen it in a study of its own: "
+        "make sweep SPACE=demo STUDY=wider SET=learning_rate=1e-4..0.1",
+    ]
+
+
+def test_a_range_without_limits_does_not_grow() -> None:
+    lines = findings(trial_row(0, 2.5, learning_rate=9.3e-3), of=space(learning_rate=LOG) | {"expand": False})
+    assert "grow" not in lines[1]
+
+
+def test_what_was_moved_and_what_has_grown_is_told() -> None:
+    of = space(learning_rate=LOG) | {"scaled": "1e-4..2e-4 moved", "grown": {"learning_rate": "grown from 1e-4..2e-3"}}
+    assert findings(trial_row(0, 2.5), of=of)[1:4] == [
+        "  learning rates  1e-4..2e-4 moved",
+        "  learning_rate   grown from 1e-4..2e-3",
+        "  learning_rate   best at 1.0e-3, inside its range",
     ]
 
 

@@ -1,0 +1,182 @@
+"""Ranges that grow in the same study: when its best trials crowd an edge, later trials may go beyond it.
+
+Every growth is recorded with the study and holds for all that come after, in later sessions too. The study's identity
+stays that of the space as it was asked for.
+"""
+
+import math
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from spaces.moving import widened
+from spaces.parameter import Choice, Float, Int
+from spaces.space import SearchSpace
+from sweep.edges import AMONG, crowded
+from sweep.numbers import span
+from sweep.objective import Session
+from sweep.observations import Ended, observe
+from sweep.plan import ranges
+from sweep.pruners import HORIZON
+from sweep.samplers import SeededTPE
+from sweep.study import finished_trials
+
+# The study's user attribute that holds its growths, oldest first.
+EXPANSIONS = "expansions"
+# By how much a logarithmic range grows beyond its edge. More than twice what counts as its edge, so that only new
+# trials can crowd the new one; and little: neighbouring ranks' best learning rates differ by as much.
+STEP_FACTOR = 3.0
+# The same for a range that is not logarithmic: this share of its width.
+STEP_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """One growth of one range.
+
+    Attributes:
+        knob: The knob.
+        edge: "upper" or "lower".
+        before: The range as it was.
+        after: The range as it is now.
+        finished: Finished trials at that time.
+        trials: Those that crowded the edge, best first.
+    """
+
+    knob: str
+    edge: str
+    before: Sequence[float]
+    after: Sequence[float]
+    finished: int
+    trials: Sequence[int]
+
+    def words(self) -> str:
+        """The growth as it is told when it happens."""
+        numbers = ", ".join(map(str, self.trials))
+        return (
+            f"{self.knob}: {len(self.trials)} of the best {AMONG} trials ({numbers}) lie on the {self.edge} edge of "
+            f"{span(self.before)}: grown to {span(self.after)}"
+        )
+
+
+def recorded(study: optuna.Study) -> list[Expansion]:
+    """A study's growths, oldest first."""
+    return [Expansion(**growth) for growth in study.user_attrs.get(EXPANSIONS, [])]
+
+
+def expanded(space: SearchSpace, expansions: Iterable[Expansion]) -> SearchSpace:
+    """A space with the growths of its study.
+
+    Raises:
+        SpaceError: A range that grew passes the limits that the space has now.
+    """
+    for expansion in expansions:
+        space = widened(space, expansion.knob, *expansion.after)
+    return space
+
+
+def expanded_plain(space: Mapping[str, Any], expansions: Iterable[Expansion]) -> dict[str, Any]:
+    """The same for a space as plain data (`SearchSpace.to_dict`)."""
+    search = dict(space["search"])
+    for expansion in expansions:
+        spec = search[expansion.knob]
+        search[expansion.knob] = spec | {"float" if "float" in spec else "int": list(expansion.after)}
+    return {**space, "search": search}
+
+
+def summarised(expansions: Iterable[Expansion]) -> dict[str, str]:
+    """What has grown, in words, by knob."""
+    steps: dict[str, list[Expansion]] = {}
+    for expansion in expansions:
+        steps.setdefault(expansion.knob, []).append(expansion)
+    return {
+        knob: f"grown from {span(grown[0].before)} to {span(grown[-1].after)}, "
+        f"after {' and '.join(str(step.finished) for step in grown)} trials"
+        for knob, grown in steps.items()
+    }
+
+
+def make_expander(session: Session) -> Callable[[optuna.Study, FrozenTrial | None], None]:
+    """Returns what grows the session's ranges; Optuna calls it with each trial that has ended.
+
+    A growth comes with a trial of its own: the best trial's settings at the new edge. TPE alone hardly looks where no
+    trial has been; and all else being equal, that trial is a fair test of the growth.
+    """
+    lock = threading.Lock()
+
+    def expand(study: optuna.Study, _ended: FrozenTrial | None) -> None:
+        with lock:
+            trials = finished_trials(study)
+            if len(trials) >= session.total:
+                return  # nobody is left to look beyond the edge
+            for expansion, probe in find_expansions(trials, session.plan.space):
+                grown = [*recorded(study), expansion]
+                study.set_user_attr(EXPANSIONS, [asdict(growth) for growth in grown])
+                session.plan = replace(session.plan, space=expanded(session.plan.space, [expansion]))
+                if isinstance(study.sampler, SeededTPE):
+                    study.sampler.ranges = ranges(session.plan.space)
+                study.enqueue_trial(probe, skip_if_exists=True)
+                session.progress.say(expansion.words())
+
+    return expand
+
+
+def find_expansions(trials: Sequence[FrozenTrial], space: SearchSpace) -> list[tuple[Expansion, dict[str, Any]]]:
+    """The ranges that should grow now, each with the settings that try its new edge.
+
+    A knob without `limits` never grows. Pruned trials count by the loss that they were heading for.
+
+    Args:
+        trials: The study's finished trials.
+        space: What may be tried now.
+    """
+    best_first = sorted(observe([_ended(trial) for trial in trials]), key=lambda seen: seen.loss)
+    found = []
+    for knob in space.search:
+        if isinstance(knob, Choice) or knob.limits is None or knob.low == knob.high:
+            continue
+        seen = [trial for trial in best_first if knob.name in trial.knobs][:AMONG]
+        crowd = crowded([float(trial.knobs[knob.name]) for trial in seen], knob.low, knob.high, knob.log)
+        after = None if crowd is None else _grown(knob, crowd.edge)
+        if crowd is None or after is None:
+            continue
+        numbers = [seen[place].number for place in crowd.places]
+        bounds = (knob.low, knob.high)
+        expansion = Expansion(knob.name, crowd.edge, bounds, after, len(trials), numbers)
+        probe = {**seen[0].knobs, knob.name: after[crowd.edge == "upper"]}
+        found.append((expansion, probe))
+    return found
+
+
+def _grown(knob: Float | Int, edge: str) -> tuple[float, float] | None:
+    """The range one step wider, within its limits; None when it is at its limit."""
+    low, high = knob.low, knob.high
+    least, most = knob.limits or (low, high)
+    old, room = (high, most - high) if edge == "upper" else (low, low - least)
+    if not knob.log:
+        wanted = STEP_SHARE * (high - low)
+    else:
+        wanted = old * (STEP_FACTOR - 1) if edge == "upper" else old * (1 - 1 / STEP_FACTOR)
+    if isinstance(knob, Int):
+        wanted = knob.step * max(1, round(wanted / knob.step))
+        room = room // knob.step * knob.step
+    by = min(wanted, room)
+    if by <= 0:
+        return None
+    end = old + by if edge == "upper" else old - by
+    if isinstance(knob, Float) and by < room:
+        end = float(f"{end:.2e}")  # three digits, without the noise of the last bits
+    return (low, end) if edge == "upper" else (end, high)
+
+
+def _ended(trial: FrozenTrial) -> Ended:
+    """A finished trial as observations are made of it."""
+    losses = [trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
+    pruned = trial.state == TrialState.PRUNED
+    value = min(losses, default=math.inf) if pruned or trial.value is None else trial.value
+    horizon = int(trial.user_attrs.get(HORIZON, len(losses)))
+    return Ended(trial.number, trial.params, losses, value, horizon, pruned)
