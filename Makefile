@@ -1,8 +1,9 @@
 # LoRA Sweep. `make sweep` sets itself up, prepares the default model and data, and searches.
 #
 #   make sweep SPACE=sft_lora [MODEL= FROM_STUDY= DATASET= STUDY= STORAGE= N_TRIALS= MAX_STEPS= MAX_SAMPLES= SEED=
-#                              GPUS= GPUS_PER_TRIAL= TRIALS_PER_GPU= SET="knob=value knob=low..high"
-#                              DESIGN=factorial OVER=knob,knob LEVELS= SEEDS= SCALE_LR= EXPAND=1 ARGS=]
+#                              GPUS= GPUS_PER_TRIAL= TRIALS_PER_GPU= PER_DEVICE_TRAIN_BATCH_SIZE=
+#                              SET="knob=value knob=low..high" DESIGN=factorial OVER=knob,knob LEVELS= SEEDS=
+#                              SCALE_LR= EXPAND=1 ARGS=]
 #   make dashboard [STORAGE= HOST= PORT=]
 #   make test | lint | check-exports | bench-coordinator | bench-cpu-workers | bench-compare | bench-trends |
 #   bench-expansion | clean
@@ -22,6 +23,7 @@ RUN_OPTIONS = $(call option,--space,$(SPACE)) $(call option,--model,$(MODEL)) \
 	$(call option,--n-trials,$(N_TRIALS)) $(call option,--max-steps,$(MAX_STEPS)) \
 	$(call option,--max-samples,$(MAX_SAMPLES)) $(call option,--seed,$(SEED)) $(call option,--gpus,$(GPUS)) \
 	$(call option,--gpus-per-trial,$(GPUS_PER_TRIAL)) $(call option,--trials-per-gpu,$(TRIALS_PER_GPU)) \
+	$(call option,--per-device-train-batch-size,$(PER_DEVICE_TRAIN_BATCH_SIZE)) \
 	$(call option,--design,$(DESIGN)) $(call option,--over,$(OVER)) \
 	$(call option,--levels,$(LEVELS)) $(call option,--seeds,$(SEEDS)) \
 	$(foreach knob,$(SET),--set $(call quote,$(knob))) $(call option,--scale-lr,$(SCALE_LR)) \
@@ -31,7 +33,7 @@ DASHBOARD_OPTIONS = $(call option,--storage,$(STORAGE)) $(call option,--host,$(H
 .PHONY: help sweep dashboard test lint check-exports bench-coordinator bench-cpu-workers bench-compare bench-trends bench-expansion clean
 
 help:
-	@sed -n 's/^# \{0,1\}//;2,8p' Makefile
+	@sed -n 's/^# \{0,1\}//;2,9p' Makefile
 
 sweep: $(VENV)/.ready
 	@$(if $(SPACE),,echo "make sweep needs a space: make sweep SPACE=sft_lora" >&2; exit 2)

@@ -8,14 +8,16 @@ import psutil
 
 from spaces.load import load_space
 from spaces.space import SearchSpace
+from sweep.batch_split import BATCH
 from sweep.budget import REFERENCE_BATCH, Budget, make_budget
 from sweep.design import TPE, Design, factorial
 from sweep.devices import Slot, list_gpus, plan_slots
 from sweep.errors import SweepError
 from sweep.from_study import Start, find_start
 from sweep.options import DEFAULT_TRIALS, SweepOptions
-from sweep.plan import BATCH, KNOBS, check_searched
+from sweep.plan import KNOBS, check_searched
 from sweep.pruners import PRUNERS
+from sweep.quantization import asked_bits
 from sweep.scaling import Scaling, may_scale
 from sweep.storage import check_storage, database_exists, open_storage
 from sweep.study import Identity, check_identity, stored_identity
@@ -83,6 +85,7 @@ def check(options: SweepOptions, prepared: Prepared | None) -> Asked:
     if pruner not in PRUNERS:
         raise SweepError(f"pruner is {pruner!r}; allowed: {', '.join(PRUNERS)}")
     space = design.space
+    asked_bits(space)
     slots = plan_slots(
         options.gpus,
         options.gpus_per_trial,
@@ -152,6 +155,7 @@ def worker_setup(options: SweepOptions, asked: Asked) -> WorkerSetup:
         val_size=asked.budget.val_size,
         seed=options.seed,
         dtype=options.dtype,
+        quantization_bit=asked_bits(asked.space),
         threads=0,
         trust_remote_code=options.trust_remote_code,
         cache_dir=cache_dir(),

@@ -1,15 +1,15 @@
-"""How long a trial is, and how its batch is split: what fits the device, and what a study has settled on."""
+"""How long a trial is: what suits the device, and what a study has settled on."""
 
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sweep.batch_table import GIB
 from sweep.errors import SweepError
-from trials.protocol import DeviceFacts, ModelFacts
+from trials.protocol import DeviceFacts
 
 # The guide's 3.3 calls 16 to 32 ideal; MAX_STEPS counts steps of this many rows when the batch is searched.
 REFERENCE_BATCH = 16
-GIB = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -89,22 +89,6 @@ def make_budget(
         evaluations=start.evaluations,
         cutoff_len=cutoff,
     )
-
-
-def micro_batch(effective: int, model: ModelFacts, device: DeviceFacts, cutoff_len: int, sharing: int = 1) -> int:
-    """Rows of one forward pass: the largest divisor of the effective batch that memory allows (guide 3.3).
-
-    A row's activations are taken as 20 numbers of the hidden size a token and layer, and its logits as three
-    copies of the vocabulary in fp32 (logits, their gradient, the softmax); half of the free memory is given to
-    them, shared by the trials that run on the device at once. On the CPU eight rows already keep the units busy,
-    and fewer rows are padded less.
-    """
-    width = 2 if model.dtype == "bf16" else 4
-    row = cutoff_len * (20 * model.hidden_size * model.layers * width + 3 * 4 * model.vocab_size)
-    fitting = max(1, device.free_bytes // 2 // sharing // row)
-    if device.name == "cpu":
-        fitting = min(fitting, 8)
-    return max(size for size in range(1, effective + 1) if effective % size == 0 and size <= fitting)
 
 
 def describe_memory(device: DeviceFacts) -> str:

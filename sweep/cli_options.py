@@ -60,6 +60,14 @@ TrialsPerGpu = Annotated[
     int | None,
     typer.Option("--trials-per-gpu", help="Trials at once on a device. Default: 1 a GPU, 1 a core on the CPU."),
 ]
+RowsAtOnce = Annotated[
+    int | None,
+    typer.Option(
+        "--per-device-train-batch-size",
+        help="Rows in one forward pass at most; the rest of effective_batch_size is accumulated. Default: by the "
+        "device's memory (guide 3.3).",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
+from sweep.batch_split import batch_line
 from sweep.budget import describe_memory
 from sweep.design import Design, describe
 from sweep.devices import Slot
 from sweep.from_study import Start
 from sweep.options import SweepOptions
 from sweep.plan import Plan
+from sweep.quantization import precision
 from sweep.scaling import parameters
 from sweep.storage import shown
 from trials.default_model import NAME as DEFAULT_MODEL
@@ -34,7 +36,7 @@ def lines(
     notes: Sequence[str],
     start: Start | None = None,
 ) -> list[str]:
-    """Model, data, space, study and notes, one line each.
+    """Model, data, space, batch, study and notes, one line each.
 
     Args:
         plan: What every trial has in common.
@@ -51,6 +53,7 @@ def lines(
         *([_line("from", start.line())] if start else []),
         _line("data", data_line(plan)),
         _line("space", space_line(plan)),
+        _line("batch", batch_line(plan.batch_limit, plan.space)),
         _line("study", study_line(plan, options, study, slots, done, waiting)),
     ]
     later = start.note() if start else None
@@ -66,7 +69,8 @@ def model_line(plan: Plan) -> str:
     """The model's name, shape and precision."""
     model = plan.ready.model
     shape = f"{model.model_type}, {model.layers} layers, {model.hidden_size} wide, {parameters(model)} parameters"
-    return f"{model.name} ({shape})   {model.dtype} on {describe_memory(plan.ready.device)}"
+    held_in = ", ".join(filter(None, (precision(model), model.dtype)))
+    return f"{model.name} ({shape})   {held_in} on {describe_memory(plan.ready.device)}"
 
 
 def data_line(plan: Plan) -> str:

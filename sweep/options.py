@@ -33,6 +33,7 @@ class SweepOptions:
         gpus: Indices like "0,1", "cpu", or empty for every GPU there is.
         gpus_per_trial: GPUs that one trial's model is spread over.
         trials_per_gpu: Trials at once on one device; None for one a GPU and one a core on the CPU.
+        per_device_train_batch_size: Rows in one forward pass at most; None to decide by the device.
         assignments: Knobs that are fixed or widened, each like `lora_rank=16` or `learning_rate=1e-5..1e-2`.
         scale_lr: "auto", "on" or "off": whether the guide's learning rates move to fit the model's width.
         expand: Whether a range grows when the best trials crowd its edge.
@@ -62,6 +63,7 @@ class SweepOptions:
     gpus: str = ""
     gpus_per_trial: int = 1
     trials_per_gpu: int | None = None
+    per_device_train_batch_size: int | None = None
     assignments: tuple[str, ...] = ()
     scale_lr: str = "auto"
     expand: bool = False
@@ -84,6 +86,7 @@ class SweepOptions:
             ("SEED", self.seed, 0),
             ("keep_adapters", self.keep_adapters, 1),
             ("early_stopping_patience", self.early_stopping_patience, 0),
+            ("PER_DEVICE_TRAIN_BATCH_SIZE", self.per_device_train_batch_size, 1),
         ):
             if value is not None and value < least:
                 raise SweepError(f"{name} is {value}; allowed: a whole number of at least {least}")

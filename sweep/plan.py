@@ -1,5 +1,6 @@
 """Turns what a space gives into a trial's settings, and the guide's knobs into what one model and device take."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,12 @@ from spaces.counting import first_value
 from spaces.parameter import Choice, Float, Parameter
 from spaces.space import SearchSpace
 from spaces.targets import resolve_target
-from sweep.budget import REFERENCE_BATCH, Budget, micro_batch
+from sweep.batch_split import BATCH, BatchLimit, batch_limit, micro_batch
+from sweep.budget import REFERENCE_BATCH, Budget
 from sweep.errors import SweepError
 from trials.config import FIELDS, TrialConfig
 from trials.protocol import Ready
 
-BATCH = "effective_batch_size"
 # What a space may name: every training field but those that the budget, the device and the seed decide.
 DECIDED = (
     "per_device_train_batch_size",
@@ -26,8 +27,8 @@ DECIDED = (
     "seed",
     "stage",
 )
-# Rows are tokenised once for all trials.
-SHARED = ("cutoff_len",)
+# Rows are tokenised, and the base is loaded, once for all trials.
+SHARED = ("cutoff_len", "quantization_bit")
 KNOBS = (*(name for name in FIELDS if name not in DECIDED), BATCH)
 
 
@@ -42,6 +43,7 @@ class Plan:
         seed: The study's.
         early_stopping_patience: Evaluations without improvement that end a trial; 0 for never.
         sharing: Trials at once on one device, which share its memory.
+        rows_at_once: per_device_train_batch_size where the user asked for it; None to decide by the device.
     """
 
     space: SearchSpace
@@ -50,11 +52,18 @@ class Plan:
     seed: int
     early_stopping_patience: int
     sharing: int = 1
+    rows_at_once: int | None = None
 
     @property
     def train_rows(self) -> int:
         """Distinct training rows."""
         return int(str(self.ready.data["train_rows"]))
+
+    @functools.cached_property
+    def batch_limit(self) -> BatchLimit:
+        """How many rows may pass forward at once."""
+        ready = self.ready
+        return batch_limit(ready.model, ready.device, self.budget.cutoff_len, self.sharing, self.rows_at_once)
 
     def config(self, params: Mapping[str, Any]) -> TrialConfig:
         """One trial's settings.
@@ -68,14 +77,14 @@ class Plan:
         """
         fields = {name: value for name, value in params.items() if name in FIELDS}
         effective = int(params.get(BATCH, REFERENCE_BATCH))
-        cutoff = self.budget.cutoff_len
-        micro = micro_batch(effective, self.ready.model, self.ready.device, cutoff, self.sharing)
+        micro = micro_batch(effective, self.batch_limit.rows)
         target = fields.get("lora_target", "all")
         fields |= {
             "lora_target": resolve_target(target, self.ready.model.linear_modules),
             "max_rows": self.budget.max_rows,
             "evaluations": self.budget.evaluations,
-            "cutoff_len": cutoff,
+            "cutoff_len": self.budget.cutoff_len,
+            "quantization_bit": self.ready.model.quantization_bit,
             "per_device_train_batch_size": micro,
             "gradient_accumulation_steps": effective // micro,
             "early_stopping_patience": fields.get("early_stopping_patience", self.early_stopping_patience),
@@ -103,7 +112,7 @@ class Plan:
 
 
 def check_searched(space: SearchSpace) -> None:
-    """Refuses a space that searches what must be equal for all trials.
+    """Refuses a space that searches, or derives from what it searches, what must be equal for all trials.
 
     Raises:
         SweepError: It does.
@@ -114,6 +123,11 @@ def check_searched(space: SearchSpace) -> None:
                 f"{space.source} searches {parameter.name}, but losses compare only when it is equal for all trials: "
                 f"fix it, as in --set {parameter.name}={first_value(parameter)}"
             )
+    for name in set(SHARED) & set(space.derived):
+        raise SweepError(
+            f"{space.source} derives {name}, but losses compare only when it is equal for all trials: fix it, as in "
+            f"--set {name}=…"
+        )
 
 
 def suggest(trial: optuna.Trial, parameter: Parameter) -> Any:

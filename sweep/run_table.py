@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sweep.batch_split import BATCH
 from sweep.errors import SweepError
-from sweep.plan import BATCH
 from trials.config import TrialConfig
 
 Value = int | float | str

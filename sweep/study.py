@@ -13,6 +13,7 @@ from spaces.space import SearchSpace
 from sweep.budget import Budget
 from sweep.design import TPE
 from sweep.errors import SweepError
+from sweep.quantization import precision
 from sweep.scaling import Scaling, difference
 from sweep.version import __version__
 from trials.protocol import Ready
@@ -68,7 +69,12 @@ class Identity:
         """What a run is of; without `ready` and `scaling`, what can be known before anything is loaded."""
         model = data = None
         if ready is not None:
-            model = {"name": ready.model.name, "fingerprint": ready.model.fingerprint}
+            model = {
+                "name": ready.model.name,
+                "fingerprint": ready.model.fingerprint,
+                "quantization_bit": ready.model.quantization_bit,
+                "not_quantized": ready.model.not_quantized,
+            }
             data = {"name": ready.data["dataset"], "fingerprint": ready.data["fingerprint"]}
         asked = {"name": space.name, "fingerprint": space.fingerprint(), "asked": space.to_dict()}
         asked["resolved"] = (scaling.space if scaling else space).to_dict()
@@ -89,8 +95,8 @@ class Identity:
             found.append(_space_difference(stored["space"], self.space))
         for aspect, now in (("model", self.model), ("data set", self.data)):
             before = stored["model" if aspect == "model" else "data"]
-            if now is not None and now["fingerprint"] != before["fingerprint"]:
-                names = (before["name"], now["name"])
+            if now is not None and _is_another(before, now):
+                names = (_called(before), _called(now))
                 told = f"{names[0]}, now {names[1]}" if names[0] != names[1] else f"{names[0]}, its content changed"
                 found.append(f"another {aspect} ({told})")
         factor = (stored.get("scaling") or {"factor": 1.0})["factor"]
@@ -106,6 +112,18 @@ class Identity:
         if stored["code"] != self.code:
             found.append(f"another version of this program ({stored['code']}, now {self.code})")
         return found
+
+
+def _is_another(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a model or data set differs in its content, a model also in its precision."""
+    return any(before.get(key) != now.get(key) for key in ("fingerprint", "quantization_bit"))
+
+
+def _called(aspect: Mapping[str, Any]) -> str:
+    """A model's or data set's name, a model's with its precision or why that is not what it might be."""
+    without = aspect.get("not_quantized")
+    held_in = f"not quantised, as {without}" if without else precision(aspect)
+    return f"{aspect['name']} ({held_in})" if held_in else str(aspect["name"])
 
 
 def _space_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

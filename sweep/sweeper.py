@@ -12,6 +12,7 @@ from spaces.space import SearchSpace
 from sweep import header
 from sweep.artifacts import Artifacts
 from sweep.asked import Asked, Prepared, check, make_design, worker_setup
+from sweep.batch_split import batch_notes
 from sweep.design import Cell
 from sweep.enqueuing import enqueue_missing
 from sweep.errors import TrialFailed, TrialInterrupted, WorkerDied
@@ -24,6 +25,7 @@ from sweep.options import SweepOptions
 from sweep.plan import Plan, drop_idle_epochs, ranges
 from sweep.progress import make_progress
 from sweep.pruners import PRUNERS
+from sweep.quantization import quantization_note
 from sweep.recovery import put_back_interrupted, put_back_own
 from sweep.results import Results
 from sweep.samplers import SeededTPE
@@ -99,7 +101,8 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, console: Conso
     design = asked.design if scaling.space is asked.plain else make_design(options, scaling.space)
     space, idle = drop_idle_epochs(design.space, asked.budget, train_rows)
     sharing = len(asked.slots) // len({slot.gpus for slot in asked.slots})
-    plan = Plan(space, asked.budget, ready, options.seed, options.early_stopping_patience, sharing)
+    rows = options.per_device_train_batch_size
+    plan = Plan(space, asked.budget, ready, options.seed, options.early_stopping_patience, sharing, rows)
     plan.check_targets()
     storage = open_storage(options.storage, create=True)
     identity = Identity.of(
@@ -138,7 +141,8 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, console: Conso
     waiting = put_back_interrupted(study)
     results.close_failed(trial.number for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
     done = len(finished_trials(study))
-    notes = [note for note in (scaling.note, idle) if note]
+    notes = [note for note in (scaling.note, idle, quantization_note(ready.model)) if note]
+    notes += batch_notes(plan.batch_limit, space)
     notes += [f"{knob} has {told}" for knob, told in summarised(grown).items()]
     told = header.lines(
         plan, options, study.study_name, asked.slots, done=done, waiting=len(waiting), notes=notes, start=asked.start

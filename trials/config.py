@@ -14,6 +14,11 @@ STAGES = ("sft", "pt")
 # does not have (trials/schedule.py).
 SCHEDULERS = ("cosine", "linear", "constant", "constant_with_warmup", "step_decay", "warmup_stable_decay")
 
+QUANTIZATION_BITS = (4, 8)  # bitsandbytes', as in LLaMA-Factory
+WHY_NOT_PISSA = "PiSSA takes its directions out of the base's weights, which quantised ones cannot give"
+# PEFT asks for the dequantised weights, and with 8 bits that leaves the base without its scales (PEFT 0.21).
+WHY_NOT_DORA = "DoRA measures the base's weights, which PEFT can do at 4 bits but not at 8"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrialConfig:
@@ -30,6 +35,8 @@ class TrialConfig:
         pissa_init: The adapter begins as the base's main directions (arXiv 2404.02948).
         loraplus_lr_ratio: The B factors learn at learning_rate times this (LoRA+, arXiv 2402.12354); 0 for
             off, which LLaMA-Factory writes as none.
+        quantization_bit: Bits of the base's linear weights, one of `QUANTIZATION_BITS` (QLoRA, arXiv 2305.14314);
+            None for a base as it is.
         learning_rate: Peak rate of AdamW.
         lr_scheduler_type: One of `SCHEDULERS`.
         warmup_ratio: Share of all steps in which the rate rises linearly to its peak, in [0, 1).
@@ -55,6 +62,7 @@ class TrialConfig:
     use_dora: bool = False
     pissa_init: bool = False
     loraplus_lr_ratio: float = 0.0
+    quantization_bit: int | None = None
     learning_rate: float = 1e-4
     lr_scheduler_type: str = "cosine"
     warmup_ratio: float = 0.1
@@ -88,6 +96,7 @@ class TrialConfig:
             _number(name, getattr(self, name), low=0.0, open_low=True)
         for name in ("use_rslora", "use_dora", "pissa_init"):
             _flag(name, getattr(self, name))
+        self._check_quantization()
         for name in ("weight_decay", "max_grad_norm", "loraplus_lr_ratio"):
             _number(name, getattr(self, name), low=0.0)
         for name in ("lora_dropout", "warmup_ratio"):
@@ -96,6 +105,17 @@ class TrialConfig:
         # Not a string, which would pass for a tuple of letters.
         if not isinstance(names, tuple) or not names or not all(isinstance(name, str) and name for name in names):
             raise ConfigError(f"lora_target is {names!r}; allowed: a tuple of at least one module's name")
+
+    def _check_quantization(self) -> None:
+        bits = self.quantization_bit
+        if bits is None:
+            return
+        if isinstance(bits, bool) or bits not in QUANTIZATION_BITS:
+            raise ConfigError(f"quantization_bit is {bits!r}; allowed: none, {', '.join(map(str, QUANTIZATION_BITS))}")
+        if self.pissa_init:
+            raise ConfigError(f"pissa_init is true and quantization_bit {bits}; {WHY_NOT_PISSA}")
+        if self.use_dora and bits == 8:
+            raise ConfigError(f"use_dora is true and quantization_bit 8; {WHY_NOT_DORA}")
 
     @property
     def effective_batch_size(self) -> int:

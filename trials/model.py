@@ -1,5 +1,6 @@
 """Finds, checks and loads a base model: the default one, a local folder, or a hub name."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ from trials.default_model import default_model
 from trials.errors import ModelError
 from trials.merged import read_origin
 from trials.protocol import DeviceFacts, ModelFacts
+from trials.quantization import loading_arguments, prepare, settle
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 # What is needed of a hub repository: no pickled weights, no other frameworks' files.
@@ -110,7 +112,9 @@ def _short(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
-def load_base(folder: Path, name: str, dtype: str, trust_remote_code: bool = False) -> BaseModel:
+def load_base(
+    folder: Path, name: str, dtype: str, trust_remote_code: bool = False, quantization_bit: int | str | None = None
+) -> BaseModel:
     """Loads a base model and its tokenizer onto this process's device, frozen.
 
     On one GPU or none the whole model goes there; over several GPUs accelerate spreads its layers.
@@ -120,9 +124,10 @@ def load_base(folder: Path, name: str, dtype: str, trust_remote_code: bool = Fal
         name: For people.
         dtype: "auto", "bf16" or "fp32".
         trust_remote_code: Whether the model may bring its own code.
+        quantization_bit: 4 or 8 to quantise its linear weights, "auto" for 4 where that runs on a GPU.
 
     Raises:
-        ModelError: transformers cannot load it, or its files lack some of its weights.
+        ModelError: transformers cannot load it, its files lack some of its weights, or it cannot be quantised here.
     """
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -130,6 +135,7 @@ def load_base(folder: Path, name: str, dtype: str, trust_remote_code: bool = Fal
     gpus = torch.cuda.device_count()
     kind = pick_dtype() if dtype == "auto" else dtype
     try:
+        bits, not_quantized = settle(quantization_bit, folder, name)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
         model, loading = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -138,6 +144,7 @@ def load_base(folder: Path, name: str, dtype: str, trust_remote_code: bool = Fal
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
             **({"device_map": "auto"} if gpus > 1 else {}),
+            **loading_arguments(bits, DTYPES[kind]),
         )
     except (*LOADING_ERRORS, StrictDataclassError) as error:
         raise ModelError(f"the model {name!r} cannot be loaded: {_short(error)}") from error
@@ -146,10 +153,11 @@ def load_base(folder: Path, name: str, dtype: str, trust_remote_code: bool = Fal
         missing = sorted(loading["missing_keys"])
         raise ModelError(f"the model {name!r} lacks {len(missing)} of its weights, {missing[0]} among them")
     device = torch.device("cuda", 0) if gpus else torch.device("cpu")
-    if gpus == 1:
+    if gpus == 1 and bits is None:  # a quantised one was laid there while it was loaded
         model.cuda()
     model.requires_grad_(False)
     model.config.use_cache = False
+    checkpointing = bits is not None and prepare(model)
     model.eval()
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -160,7 +168,12 @@ def load_base(folder: Path, name: str, dtype: str, trust_remote_code: bool = Fal
         # A merged model's name may hold a hub name.
         reference=name if "/" in name and read_origin(folder) is None else str(folder.resolve()),
         device=device,
-        facts=_facts(model, name, kind, model_fingerprint(folder)),
+        facts=dataclasses.replace(
+            _facts(model, name, kind, model_fingerprint(folder)),
+            quantization_bit=bits,
+            not_quantized=not_quantized,
+            gradient_checkpointing=checkpointing,
+        ),
     )
 
 
@@ -178,7 +191,7 @@ def pick_dtype() -> str:
 def linear_modules(model: Any) -> tuple[str, ...]:
     """Leaf names of the modules that an adapter can be put on, but for the output embedding.
 
-    transformers' Conv1D (GPT-2's) counts as linear: PEFT adapts it too.
+    transformers' Conv1D (GPT-2's) counts as linear: PEFT adapts it too. bitsandbytes' modules are nn.Linear's heirs.
     """
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     names = {
@@ -197,7 +210,7 @@ def _facts(model: Any, name: str, dtype: str, fingerprint: str) -> ModelFacts:
         layers=int(config.num_hidden_layers),
         hidden_size=int(config.hidden_size),
         vocab_size=int(config.vocab_size),
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=int(model.num_parameters()),  # not of the tensors, which hold two 4-bit weights a byte
         linear_modules=linear_modules(model),
         dtype=dtype,
         fingerprint=fingerprint,

@@ -26,6 +26,8 @@ class WorkerSetup:
         val_size: Evaluation rows: below 1 a share of all rows, else their number.
         seed: Fixes split, order and evaluation set.
         dtype: "auto", "bf16" or "fp32": of the base model's weights.
+        quantization_bit: 4 or 8 for a base whose linear weights are quantised, "auto" for 4 where that runs on a
+            GPU; None for a plain base.
         threads: CPU threads of this worker; 0 leaves torch's choice.
         trust_remote_code: Whether a hub model may bring its own code.
         cache_dir: Where prepared models and data are kept.
@@ -40,6 +42,7 @@ class WorkerSetup:
     val_size: float
     seed: int
     dtype: str
+    quantization_bit: int | str | None
     threads: int
     trust_remote_code: bool
     cache_dir: Path
@@ -58,8 +61,11 @@ class ModelFacts:
         vocab_size: Rows of the output embedding.
         parameters: Number of weights.
         linear_modules: Leaf names of the linear modules but for the output embedding.
-        dtype: Of the weights in memory: "bf16" or "fp32".
-        fingerprint: 16 hex characters of the weights and settings, the same on every machine.
+        dtype: Of the weights in memory: "bf16" or "fp32"; of those that are not quantised.
+        fingerprint: 16 hex characters of the weights as they are stored and the settings, the same on every machine.
+        quantization_bit: 4 or 8 when its linear weights are held in so many bits; None for a plain base.
+        not_quantized: Why a base that was to be quantised where possible is not; else empty.
+        gradient_checkpointing: Whether activations are computed again in the backward pass instead of kept.
     """
 
     name: str
@@ -71,6 +77,9 @@ class ModelFacts:
     linear_modules: tuple[str, ...]
     dtype: str
     fingerprint: str
+    quantization_bit: int | None = None
+    not_quantized: str = ""
+    gradient_checkpointing: bool = False
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from trials.checkpoint import load_checkpoint, save_checkpoint
 from trials.config import TrialConfig
 from trials.curve import LearningCurve
 from trials.data import PreparedData
+from trials.errors import ConfigError
 from trials.folders import ADAPTER
 from trials.memory import forget_peak, peak_memory_bytes
 from trials.model import BaseModel
@@ -50,7 +51,12 @@ class LoraRun:
     """
 
     def __init__(self, config: TrialConfig, base: BaseModel, data: PreparedData, folder: Path) -> None:
-        """Puts a fresh adapter on the base, or the checkpoint's when `folder` has one of this config."""
+        """Puts a fresh adapter on the base, or the checkpoint's when `folder` has one of this config.
+
+        Raises:
+            ConfigError: The base is quantised otherwise than the config says, or the adapter cannot be made.
+        """
+        _check_base(config, base)
         forget_peak()
         self.config, self.folder = config, folder
         self._base, self._data = base, data
@@ -262,3 +268,12 @@ class LoraRun:
         self._scheduler.last_epoch = self.step
         for group, factor in zip(self._optimizer.param_groups, self._scheduler.lr_lambdas, strict=True):
             group["lr"] = group["initial_lr"] * factor(self.step)
+
+
+def _check_base(config: TrialConfig, base: BaseModel) -> None:
+    """As when one GPU of a machine can hold a quantised base and this one cannot: their losses would not compare."""
+    bits = base.facts.quantization_bit
+    if config.quantization_bit != bits:
+        why = base.facts.not_quantized
+        told = f"has {bits} bits" if bits else f"is not quantised{f': {why}' if why else ''}"
+        raise ConfigError(f"quantization_bit is {config.quantization_bit}, but this worker's base {told}")

@@ -6,6 +6,7 @@ of the pipe closes, for whatever reason, it ends at once; what it had saved by t
 
 import contextlib
 import dataclasses
+import logging
 import os
 import queue
 import signal
@@ -111,7 +112,7 @@ def load(setup: WorkerSetup) -> "tuple[BaseModel, PreparedData, Ready]":
 
         make_merged(setup.merge, setup.cache_dir, setup.trust_remote_code)
     folder, name = find_model(setup.model, setup.cache_dir)
-    base = load_base(folder, name, setup.dtype, setup.trust_remote_code)
+    base = load_base(folder, name, setup.dtype, setup.trust_remote_code, setup.quantization_bit)
     spec = DataSpec(
         dataset=setup.dataset,
         stage=setup.stage,  # type: ignore[arg-type]
@@ -146,6 +147,8 @@ def quiet_libraries() -> None:
     """No progress bars and advice from the libraries: a worker's stderr is read only when it failed."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # It would say at every product with 8-bit weights that it casts.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     import transformers
 
     transformers.logging.set_verbosity_error()

@@ -17,6 +17,7 @@ DEFAULT = WorkerSetup(
     val_size=1,
     seed=42,
     dtype="auto",
+    quantization_bit=None,
     threads=1,
     trust_remote_code=False,
     cache_dir=cache_dir(),

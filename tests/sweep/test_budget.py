@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from sweep.budget import CPU_BUDGET, GPU_BUDGET, Budget, describe_memory, make_budget, micro_batch
+from sweep.budget import CPU_BUDGET, GPU_BUDGET, Budget, describe_memory, make_budget
 from sweep.errors import SweepError
-from tests.sweep.fakes import GIB, make_ready
+from tests.sweep.fakes import GIB
 from trials.protocol import DeviceFacts
 
 STORED = Budget(max_rows=320, max_samples=300, val_size=40, evaluations=7, cutoff_len=256)
@@ -25,11 +25,6 @@ def budget(**asked: Any) -> Budget:
         "batch": 16,
     }
     return make_budget(**(plain | asked))
-
-
-def micro(effective: int, free_bytes: int, device: str = "NVIDIA L4", sharing: int = 1) -> int:
-    ready = make_ready(device=device, free_bytes=free_bytes)
-    return micro_batch(effective, ready.model, ready.device, cutoff_len=64, sharing=sharing)
 
 
 @pytest.mark.parametrize(("on_gpu", "default"), [(False, CPU_BUDGET), (True, GPU_BUDGET)])
@@ -96,30 +91,5 @@ def test_numbers_that_cannot_be_are_refused(name: str, value: float, message: st
         budget(**{name: value})
 
 
-@pytest.mark.parametrize("effective", [1, 7, 12, 16, 30])
-@pytest.mark.parametrize("free_bytes", [0, 10**6, 10**7, 10**8, 10**11])
-def test_the_micro_batch_divides_the_effective_one(effective: int, free_bytes: int) -> None:
-    assert effective % micro(effective, free_bytes) == 0
-
-
-def test_the_micro_batch_grows_with_memory_up_to_the_whole_batch() -> None:
-    sizes = [micro(32, free_bytes) for free_bytes in (0, 2 * 10**6, 8 * 10**6, 10**11)]
-    assert sizes == sorted(set(sizes))
-    assert (sizes[0], sizes[-1]) == (1, 32)
-
-
-def test_one_row_is_tried_when_not_even_that_fits() -> None:
-    assert micro(16, free_bytes=1) == 1
-
-
-def test_a_cpu_takes_eight_rows_at_most() -> None:
-    assert micro(32, 10**12, device="cpu") == 8
-
-
 def test_memory_is_told_in_gigabytes() -> None:
     assert describe_memory(DeviceFacts("NVIDIA L4", 23 * GIB, 20 * GIB)) == "NVIDIA L4, 23 GB"
-
-
-def test_trials_that_share_a_device_share_its_memory() -> None:
-    memory = 64 * 1024**2
-    assert micro(32, memory, sharing=4) == micro(32, memory // 4) < micro(32, memory)

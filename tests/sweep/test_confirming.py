@@ -57,7 +57,9 @@ def prepared(sweep: Searched, top: int = 2, **asked: Any) -> tuple[SweepOptions,
 def begin(sweep: Searched, made: Prepared, name: str = "demo-confirm") -> None:
     """Makes the confirmation's study as a sweep does, without a trial."""
     space = made.design.space
-    study = create_study(sweep.storage, name, Identity.of(space, BUDGET, 7, make_ready(), design=made.design.kind), space)
+    study = create_study(
+        sweep.storage, name, Identity.of(space, BUDGET, 7, make_ready(), design=made.design.kind), space
+    )
     for key, value in made.attributes.items():
         study.set_user_attr(key, value)
 

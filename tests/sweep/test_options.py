@@ -10,7 +10,7 @@ from sweep import header
 from sweep.devices import Slot
 from sweep.errors import SweepError
 from sweep.options import SweepOptions
-from tests.sweep.fakes import BUDGET, make_plan
+from tests.sweep.fakes import BUDGET, make_plan, make_ready
 
 SLOTS = [Slot((), 1), Slot((), 1)]
 
@@ -23,6 +23,10 @@ SLOTS = [Slot((), 1), Slot((), 1)]
         ({"keep_adapters": 0}, "keep_adapters is 0; allowed: a whole number of at least 1"),
         ({"early_stopping_patience": -1}, "early_stopping_patience is -1; allowed: a whole number of at least 0"),
         ({"scale_lr": "maybe"}, "SCALE_LR is 'maybe'; allowed: auto, on, off"),
+        (
+            {"per_device_train_batch_size": 0},
+            "PER_DEVICE_TRAIN_BATCH_SIZE is 0; allowed: a whole number of at least 1",
+        ),
         ({"dtype": "fp8"}, "dtype is 'fp8'; allowed: auto, bf16, fp32"),
     ],
 )
@@ -42,6 +46,7 @@ def test_a_new_sweep_says_what_on_what_and_where() -> None:
         "model  tiny (llama, 2 layers, 32 wide, 40k parameters)   fp32 on cpu, 128 GB",
         "data   chats, sft, 80 rows for training, 16 for evaluation, 0 twins dropped, cut at 64: 25 % of rows",
         "space  demo: 3 knobs, 6 settings × learning_rate   budget 80 rows a trial, 5 evaluations",
+        "batch  up to 8 rows at once, whole batches (more are no faster on the CPU)",
         "study  demo in runs/sweep.db   new   total 24 trials   2 workers on cpu",
     ]
 
@@ -55,14 +60,17 @@ def test_a_new_sweep_says_what_on_what_and_where() -> None:
     ],
 )
 def test_a_resumed_sweep_says_how_far_it_is(done: int, waiting: int, text: str) -> None:
-    assert text in lines(done, waiting)[3]
+    assert text in lines(done, waiting)[4]
 
 
 def test_notes_come_last() -> None:
-    assert lines(notes=["rates moved", "epochs are not searched"])[4:] == [
-        "note   rates moved",
-        "note   epochs are not searched",
-    ]
+    assert lines(notes=("one", "two"))[-2:] == ["note   one", "note   two"]
+
+
+def test_a_quantised_base_is_said_to_be_one() -> None:
+    ready = make_ready()
+    plan = make_plan(ready=replace(ready, model=replace(ready.model, quantization_bit=4)))
+    assert "   4-bit nf4, fp32 on cpu" in header.model_line(plan)
 
 
 def test_a_password_is_not_said() -> None:

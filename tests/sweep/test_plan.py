@@ -45,6 +45,14 @@ def test_the_effective_batch_is_split_by_what_the_device_takes() -> None:
     assert (config.per_device_train_batch_size, config.gradient_accumulation_steps) == (8, 4)
 
 
+def test_rows_that_are_asked_for_split_the_batch_and_leave_the_trial_the_same() -> None:
+    plan = make_plan()
+    asked, plain = (p.config(PARAMS | {"effective_batch_size": 32}) for p in (replace(plan, rows_at_once=16), plan))
+    assert (asked.per_device_train_batch_size, asked.gradient_accumulation_steps) == (16, 2)
+    assert plain.per_device_train_batch_size == 8
+    assert asked.fingerprint() == plain.fingerprint()
+
+
 def test_a_full_device_gets_one_row_at_a_time() -> None:
     config = make_plan(ready=make_ready(free_bytes=1)).config(PARAMS | {"effective_batch_size": 32})
     assert (config.per_device_train_batch_size, config.gradient_accumulation_steps) == (1, 32)

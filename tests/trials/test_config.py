@@ -62,6 +62,21 @@ def test_variants_are_true_or_false(name: str, value: Any) -> None:
     assert complaint(name, value) == f"{name} is {value!r}; allowed: true, false"
 
 
+@pytest.mark.parametrize("value", [0, 1, 2, 16, 4.5, "4", True])
+def test_bits_are_those_that_there_are(value: Any) -> None:
+    assert complaint("quantization_bit", value) == f"quantization_bit is {value!r}; allowed: none, 4, 8"
+
+
+@pytest.mark.parametrize(("variant", "bits"), [("pissa_init", 4), ("pissa_init", 8), ("use_dora", 8)])
+def test_variants_that_a_quantised_base_cannot_take(variant: str, bits: int) -> None:
+    with pytest.raises(ConfigError, match=f"^{variant} is true and quantization_bit {bits}; "):
+        TrialConfig.from_dict({variant: True, "quantization_bit": bits})
+
+
+def test_dora_goes_with_four_bits() -> None:
+    assert TrialConfig(use_dora=True, quantization_bit=4).quantization_bit == 4
+
+
 @pytest.mark.parametrize("name", SHARES)
 @pytest.mark.parametrize("value", [-0.1, 1, 1.5, math.nan])
 def test_shares_are_below_1(name: str, value: Any) -> None:
@@ -136,6 +151,7 @@ OTHER: dict[str, Any] = {
     "use_dora": True,
     "pissa_init": True,
     "loraplus_lr_ratio": 16.0,
+    "quantization_bit": 4,
     "learning_rate": 1.0000001e-4,
     "lr_scheduler_type": "linear",
     "warmup_ratio": 0.2,

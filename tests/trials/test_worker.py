@@ -84,6 +84,7 @@ def setup(tiny_folder: Path, tiny_chats: Path, tmp_path_factory: pytest.TempPath
         val_size=12,
         seed=0,
         dtype="fp32",
+        quantization_bit=None,
         threads=1,
         trust_remote_code=False,
         cache_dir=tmp_path_factory.mktemp("cache"),
