@@ -14,8 +14,9 @@ EDGE_FACTOR = 1.5
 EDGE_SHARE = 0.1
 # By how much a range is widened beyond the edge that its best value lies on.
 WIDEN_FACTOR = 10.0
-# A range is crowded when so many of so many best trials lie on its edge, the best among them. By chance alone, three of
-# four lie in one given third of a range once in nine times; two of three, once in four.
+# A range is crowded when so many of so many best trials lie on its edge. By chance alone, three of four lie in one
+# given third of a range once in nine times; two of three, once in four. The best one need not be among them: in a
+# narrow range it may owe more to its other knobs.
 CROWD = 3
 AMONG = 4
 # There an edge is this share of a range at most: of one that spans a factor of two, nearly all would be edge.
@@ -51,7 +52,7 @@ def crowded(best: Sequence[float], low: float, high: float, log: bool) -> Crowd 
     margin = min(_margin(start, end, log), MOST_SHARE * (end - start))
     for edge, gaps in (("lower", [place - start for place in places]), ("upper", [end - place for place in places])):
         near = tuple(place for place, gap in enumerate(gaps) if gap <= margin)
-        if 0 in near and len(near) >= CROWD:
+        if len(near) >= CROWD:
             return Crowd(edge, near)
     return None
 

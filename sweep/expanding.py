@@ -16,10 +16,10 @@ from optuna.trial import FrozenTrial, TrialState
 from spaces.moving import widened
 from spaces.parameter import Choice, Float, Int
 from spaces.space import SearchSpace
-from sweep.edges import AMONG, crowded
+from sweep.edges import AMONG, Crowd, crowded
 from sweep.numbers import span
 from sweep.objective import Session
-from sweep.observations import Ended, observe
+from sweep.observations import Ended, Observation, observe
 from sweep.plan import ranges
 from sweep.pruners import HORIZON
 from sweep.samplers import SeededTPE
@@ -56,10 +56,12 @@ class Expansion:
 
     def words(self) -> str:
         """The growth as it is told when it happens."""
-        numbers = ", ".join(map(str, self.trials))
+        numbers, where = ", ".join(map(str, self.trials)), f"the {self.edge} edge of {span(self.before)}"
+        if len(self.trials) == 1:
+            return f"{self.knob}: trial {numbers}, which tried {where}, is the best: grown to {span(self.after)}"
         return (
-            f"{self.knob}: {len(self.trials)} of the best {AMONG} trials ({numbers}) lie on the {self.edge} edge of "
-            f"{span(self.before)}: grown to {span(self.after)}"
+            f"{self.knob}: {len(self.trials)} of the best {AMONG} trials ({numbers}) lie on {where}: grown to "
+            f"{span(self.after)}"
         )
 
 
@@ -113,7 +115,8 @@ def make_expander(session: Session) -> Callable[[optuna.Study, FrozenTrial | Non
             trials = finished_trials(study)
             if len(trials) >= session.total:
                 return  # nobody is left to look beyond the edge
-            for expansion, probe in find_expansions(trials, session.plan.space):
+            before = recorded(study)
+            for expansion, probe in find_expansions(trials, session.plan.space, before):
                 grown = [*recorded(study), expansion]
                 study.set_user_attr(EXPANSIONS, [asdict(growth) for growth in grown])
                 session.plan = replace(session.plan, space=expanded(session.plan.space, [expansion]))
@@ -125,7 +128,9 @@ def make_expander(session: Session) -> Callable[[optuna.Study, FrozenTrial | Non
     return expand
 
 
-def find_expansions(trials: Sequence[FrozenTrial], space: SearchSpace) -> list[tuple[Expansion, dict[str, Any]]]:
+def find_expansions(
+    trials: Sequence[FrozenTrial], space: SearchSpace, grown: Sequence[Expansion] = ()
+) -> list[tuple[Expansion, dict[str, Any]]]:
     """The ranges that should grow now, each with the settings that try its new edge.
 
     A knob without `limits` never grows. Pruned trials count by the loss that they were heading for.
@@ -133,6 +138,7 @@ def find_expansions(trials: Sequence[FrozenTrial], space: SearchSpace) -> list[t
     Args:
         trials: The study's finished trials.
         space: What may be tried now.
+        grown: The study's growths so far.
     """
     best_first = sorted(observe([_ended(trial) for trial in trials]), key=lambda seen: seen.loss)
     found = []
@@ -141,6 +147,7 @@ def find_expansions(trials: Sequence[FrozenTrial], space: SearchSpace) -> list[t
             continue
         seen = [trial for trial in best_first if knob.name in trial.knobs][:AMONG]
         crowd = crowded([float(trial.knobs[knob.name]) for trial in seen], knob.low, knob.high, knob.log)
+        crowd = crowd or _probe_that_leads(knob, seen, grown)
         after = None if crowd is None else _grown(knob, crowd.edge)
         if crowd is None or after is None:
             continue
@@ -150,6 +157,19 @@ def find_expansions(trials: Sequence[FrozenTrial], space: SearchSpace) -> list[t
         probe = {**seen[0].knobs, knob.name: after[crowd.edge == "upper"]}
         found.append((expansion, probe))
     return found
+
+
+def _probe_that_leads(knob: Float | Int, best_first: Sequence[Observation], grown: Sequence[Expansion]) -> Crowd | None:
+    """The edge that a growth went to, when the trial that came with it is the best there is.
+
+    All else was equal in that trial: it alone says that the optimum lies there or beyond.
+    """
+    for growth in grown:
+        edge, bound = growth.edge, growth.after[growth.edge == "upper"]
+        at_edge = bound == (knob.high if edge == "upper" else knob.low)
+        if growth.knob == knob.name and at_edge and best_first and best_first[0].knobs[knob.name] == bound:
+            return Crowd(edge, (0,))
+    return None
 
 
 def _grown(knob: Float | Int, edge: str) -> tuple[float, float] | None:

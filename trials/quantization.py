@@ -9,7 +9,7 @@ import torch
 from trials.errors import ModelError
 
 PACKAGE = "bitsandbytes"
-INSTALL = f"pip install 'lora-sweep[qlora]' (or {PACKAGE} itself)"
+INSTALL = "pip install 'bitsandbytes>=0.46.1'"  # what transformers asks for at least
 AUTO_BITS = 4  # what "auto" takes: the guide's 4.4 speaks of QLoRA, which is 4 bits
 PROBE = 64  # a matrix of one block of weights a row, for a trial of the device
 

@@ -14,12 +14,12 @@ WIDE = (1e-5, 1e-2, True)
         ((9e-3, 8e-3, 7e-3, 1e-4), Crowd("upper", (0, 1, 2))),
         ((1e-2, 8e-3, 1e-4, 7e-3), Crowd("upper", (0, 1, 3))),
         ((1e-5, 1.2e-5, 1.4e-5, 1.1e-5), Crowd("lower", (0, 1, 2, 3))),
-        ((1e-4, 9e-3, 8e-3, 7e-3), None),
+        ((1e-4, 9e-3, 8e-3, 7e-3), Crowd("upper", (1, 2, 3))),
         ((9e-3, 8e-3, 1e-4, 1e-3), None),
         ((9e-3, 8e-3, 7e-3), None),
         ((9e-3, 8e-3, 6e-3, 1e-3), None),
     ],
-    ids=["three of four", "in any order", "lower", "not the best", "two", "too few trials", "beyond the margin"],
+    ids=["three of four", "in any order", "lower", "all but the best", "two", "too few trials", "beyond the margin"],
 )
 def test_three_of_the_best_four_crowd_an_edge(best: tuple[float, ...], where: Crowd | None) -> None:
     assert crowded(best, *WIDE) == where

@@ -98,6 +98,27 @@ def test_pruned_trials_count_by_where_they_were_heading() -> None:
         assert bool(find_expansions([*inside, pruned], space_of(LOG))) is grows
 
 
+def test_a_probe_that_leads_grows_the_range_again_by_itself() -> None:
+    wider = space_of(LOG.replace("2e-4", "6e-4"))
+    probe_leads = trials_at((6e-4, 1.9e-4, 1.8e-4, 1.7e-4, 1.1e-4))
+    (again, probe), *more = find_expansions(probe_leads, wider, [STEP])
+    assert (again.edge, tuple(again.before), tuple(again.after), again.trials) == (
+        "upper",
+        (1e-4, 6e-4),
+        (1e-4, 1.8e-3),
+        [0],
+    )
+    assert (probe["x"], more) == (1.8e-3, [])
+    assert again.words() == "x: trial 0, which tried the upper edge of 1e-4..6e-4, is the best: grown to 1e-4..1.8e-3"
+
+
+def test_a_trial_at_an_edge_that_no_growth_went_to_is_no_probe() -> None:
+    wider = space_of(LOG.replace("2e-4", "6e-4"))
+    for values in ((1e-4, 1.9e-4, 1.8e-4, 1.7e-4), (1.9e-4, 6e-4, 1.8e-4, 1.7e-4)):
+        assert find_expansions(trials_at(values), wider, [STEP]) == []
+    assert find_expansions(trials_at((6e-4, 1.9e-4, 1.8e-4, 1.7e-4)), wider) == []
+
+
 def test_a_trial_without_the_knob_is_passed_over() -> None:
     without = create_trial(value=1.0, params={"y": 1}, distributions={"y": CategoricalDistribution([1, 2])})
     assert find_expansions([without, *trials_at(HIGH)], space_of(LOG))[0][0].finished == 5

@@ -22,7 +22,7 @@ from trials.errors import ConfigError, ModelError
 from trials.folders import ADAPTER
 from trials.model import BaseModel, linear_modules, load_base
 from trials.protocol import Ready, WorkerSetup
-from trials.quantization import settle
+from trials.quantization import INSTALL, settle
 from trials.run import LoraRun
 from trials.worker import load
 
@@ -59,7 +59,7 @@ def test_without_bitsandbytes_four_bits_are_refused_with_what_to_install(tiny_fo
         load_base(tiny_folder, "tiny", "fp32", quantization_bit=4)
     assert str(error.value) == (
         "quantization_bit is 4, but the model 'tiny' cannot be quantised here: bitsandbytes is not installed: "
-        "pip install 'lora-sweep[qlora]' (or bitsandbytes itself). Without: --set quantization_bit=0"
+        f"{INSTALL}. Without: --set quantization_bit=0"
     )
 
 
