@@ -67,7 +67,7 @@ def curves(rows: Sequence[dict[str, Any]], knobs: Sequence[str]) -> dict[tuple[A
             level = tuple(params[knob] for knob in knobs)
             cells[level][params["learning_rate"]].setdefault(params["seed"], []).append(float(row["value"]))
     found = {}
-    for level, by_rate in sorted(cells.items(), key=repr):
+    for level, by_rate in sorted(cells.items()):
         rates = sorted(by_rate)
         seeds = sorted(set.intersection(*(set(by_rate[rate]) for rate in rates)))
         losses = np.array([[np.mean(by_rate[rate][seed]) for seed in seeds] for rate in rates])
