@@ -179,6 +179,22 @@ def confirm(
 
 
 @app.command()
+def diagnose(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="trainer_log.jsonl, trainer_state.json, or folders of them.", metavar="FILE…"),
+    ],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    picture: Annotated[bool, typer.Option(help="Draw each curve with the findings marked, beside its log.")] = True,
+    to: Annotated[Path | None, typer.Option(help="Folder for the pictures. Default: each beside its log.")] = None,
+) -> None:
+    """Say what the curves of finished or running fine-tunings show, and what to change."""
+    from sweep.diagnose_command import diagnose_command
+
+    diagnose_command(files, json, picture, to)
+
+
+@app.command()
 def export(
     study: StudyArgument,
     storage: options.Storage = DEFAULT_STORAGE,

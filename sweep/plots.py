@@ -29,7 +29,7 @@ SMOOTHED_FROM: Final = 9  # points; fewer are as clear by themselves
 # A loss this many times the first one would press the rest of the curve flat: it is marked at the top edge.
 OFF_SCALE: Final = 3.0
 
-_drawing = Lock()
+drawing = Lock()
 
 
 class TrainingPoint(NamedTuple):
@@ -65,14 +65,14 @@ def curve_picture(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with _drawing:
+    with drawing:
         figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
         canvas = FigureCanvasAgg(figure)
         _words(figure, title, subtitle, f"Pruned: {prune_reason}" if prune_reason else "")
         if reports:
             _panels(figure, reports, training or _means(reports), pruned=bool(prune_reason))
         else:
-            _text(figure, 0.5, 0.5, "no evaluations yet: nothing to draw", 12, style.FAINT, center=True)
+            text_line(figure, 0.5, 0.5, "no evaluations yet: nothing to draw", 12, style.FAINT, center=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.draft")
         with draft.open("wb") as file:
@@ -131,7 +131,7 @@ def _panels(figure: "Figure", reports: Sequence[Report], training: Sequence[Trai
     _rates(rates, trained, [point.learning_rate for point in training])
     for axes in (losses, rates):
         axes.yaxis.set_label_coords(-0.058, 0.5)
-        _frame(axes)
+        frame(axes)
     # Above the axes, in a row of its own: inside, it would hide some curve sooner or later.
     losses.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=6, frameon=False, fontsize=9, columnspacing=1.4)
 
@@ -196,7 +196,7 @@ def _rates(axes: "Axes", steps: Sequence[int], rates: Sequence[float]) -> None:
     axes.set_xlabel("optimizer step", color=style.INK)
 
 
-def _frame(axes: "Axes") -> None:
+def frame(axes: "Axes") -> None:
     """Leave of the frame what carries a scale."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(style.FAINT)
@@ -208,12 +208,12 @@ def _frame(axes: "Axes") -> None:
 
 
 def _words(figure: "Figure", title: str, subtitle: str, caption: str) -> None:
-    _text(figure, 0.02, 0.975, title, 13, style.INK, weight="bold")
-    _text(figure, 0.02, 0.915, subtitle, 9.5, style.FAINT)
-    _text(figure, 0.02, 0.055, caption, 9.5, style.INK)
+    text_line(figure, 0.02, 0.975, title, 13, style.INK, weight="bold")
+    text_line(figure, 0.02, 0.915, subtitle, 9.5, style.FAINT)
+    text_line(figure, 0.02, 0.055, caption, 9.5, style.INK)
 
 
-def _text(
+def text_line(
     figure: "Figure",
     x: float,
     y: float,

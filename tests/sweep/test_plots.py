@@ -110,7 +110,7 @@ def test_words_are_cut_to_the_picture_and_not_read_as_markup(tmp_path: Path) -> 
 
     figure = Figure(figsize=(9, 5), dpi=100)
     for words in ("W" * 300, "<b>[red]$\\frac{1}$ " * 20, "short $x_1$ <b>\nname"):
-        plots._text(figure, 0.02, 0.9, words, 13, "black", weight="bold")
+        plots.text_line(figure, 0.02, 0.9, words, 13, "black", weight="bold")
     long, marked, short = figure.texts
     assert long.get_text().endswith("W…")
     assert short.get_text() == "short $x_1$ <b> name"

@@ -1,0 +1,126 @@
+"""`sweep diagnose`: reads logs of fine-tuning runs, says what their curves show, and draws them."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from sweep.diagnosis_words import WIDTH, heading, words
+from sweep.errors import SweepError
+from sweep.progress import printable
+from sweep.say import say
+from trials.diagnosis import diagnose
+from trials.finding import Diagnosis
+from trials.log_records import NotALog
+from trials.log_settings import settings_beside
+from trials.logged import LoggedCurve
+from trials.logs import find_logs, read_log
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One run of a log and what was found; or why the file is no log."""
+
+    path: Path
+    run: int = 1
+    runs: int = 1
+    curve: LoggedCurve | None = None
+    diagnosis: Diagnosis | None = None
+    why_not: str = ""
+
+
+def diagnose_command(files: Sequence[Path], as_json: bool, picture: bool, to: Path | None) -> None:
+    """Diagnoses logs and folders of logs; a file that is none is said to be that, and the others go on.
+
+    Raises:
+        SweepError: A path does not exist, or no file was a log.
+    """
+    missing = [file for file in files if not file.exists()]
+    if missing:
+        raise SweepError(
+            f"{_shown(missing[0])} does not exist; allowed: a trainer_log.jsonl, a trainer_state.json, or a "
+            "folder of them"
+        )
+    read = [one for file in files for one in _read_all(file)]
+    console, many = Console(), len(read) > 1
+    pictures = [_draw(one, to) if picture else "" for one in read]
+    if as_json:
+        print(json.dumps([_plain(one, drawn) for one, drawn in zip(read, pictures, strict=True)], indent=2))
+    else:
+        for place, (one, drawn) in enumerate(zip(read, pictures, strict=True)):
+            say(console, ([""] if place else []) + _lines(one, drawn, many), indent=WIDTH + 1)
+    if all(one.why_not for one in read):
+        raise SweepError(
+            "none of these is a log with losses: nothing was diagnosed"
+            if many
+            else "this is no log with losses: nothing was diagnosed"
+        )
+
+
+def _read_all(file: Path) -> list[_Read]:
+    try:
+        logs = find_logs(file) if file.is_dir() else [file]
+    except NotALog as error:
+        return [_Read(file, why_not=str(error))]
+    return [one for log in logs for one in _read_one(log)]
+
+
+def _read_one(log: Path) -> list[_Read]:
+    try:
+        curves = read_log(log)
+    except NotALog as error:
+        return [_Read(log, why_not=str(error))]
+    settings = settings_beside(log)
+    return [
+        _Read(log, number, len(curves), curve, diagnose(curve, settings))
+        for number, curve in enumerate(curves, start=1)
+    ]
+
+
+def _draw(one: _Read, to: Path | None) -> str:
+    """Draws a curve; returns the picture's path, or why there is none."""
+    if one.curve is None or one.diagnosis is None:
+        return ""
+    from sweep.diagnosis_plots import diagnosis_picture, place, source
+
+    try:
+        path = place(one.path, one.run, one.runs, to)
+        diagnosis_picture(path, one.curve, one.diagnosis, _name(one), source(one.path, one.run))
+    except OSError as error:
+        return f"not drawn: {error.strerror or error} (--to FOLDER puts it elsewhere, --no-picture does without)"
+    return _shown(path)
+
+
+def _lines(one: _Read, drawn: str, many: bool) -> list[str]:
+    if one.curve is None or one.diagnosis is None:
+        return [f"{_name(one)}   {one.why_not}"]
+    lines = [heading(_name(one), one.curve)] if many else []
+    return [*lines, *words(one.diagnosis), *([f"{'picture':<{WIDTH}} {drawn}"] if drawn else [])]
+
+
+def _plain(one: _Read, drawn: str) -> dict[str, Any]:
+    said: dict[str, Any] = {"file": str(one.path), "run": one.run, "runs": one.runs}
+    if one.curve is None or one.diagnosis is None:
+        return said | {"not_a_log": one.why_not}
+    return said | {
+        "training_losses": len(one.curve.training),
+        "evaluations": {name: len(points) for name, points in one.curve.evaluations.items()},
+        "last_step": one.curve.last_step,
+        "total_steps": one.curve.total_steps,
+        **one.diagnosis.to_dict(),
+        "picture": drawn or None,
+    }
+
+
+def _name(one: _Read) -> str:
+    return _shown(one.path) + (f", run {one.run} of {one.runs}" if one.runs > 1 else "")
+
+
+def _shown(path: Path) -> str:
+    """A path as a person would type it from here."""
+    near = os.path.relpath(path)
+    return printable(near if len(near) <= len(str(path)) else str(path))
