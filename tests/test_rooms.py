@@ -24,7 +24,7 @@ def test_the_coordinator_never_loads_torch() -> None:
 
 def test_spaces_and_the_light_part_of_trials_load_no_torch() -> None:
     plain = ("config", "report", "curve", "errors", "protocol", "schedule", "folders", "paths")
-    light = (*plain, "rows", "layout", "default_data", "diagnosis", "logs")
+    light = (*plain, "rows", "layout", "default_data", "diagnosis", "logs", "log_settings")
     assert _loaded_by(f"import spaces.load, {', '.join('trials.' + module for module in light)}") == set()
 
 
