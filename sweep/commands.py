@@ -229,7 +229,7 @@ def _findings(study_name: str, storage: str, most: int | None) -> list[str]:
     space = expanded_plain(identity["space"]["resolved"], grown)
     space |= {"scaled": (identity.get("scaling") or {}).get("told", ""), "grown": summarised(grown)}
     if source:
-        space |= {"asked": source["space"], "expand": source.get("expand", False)}
+        space |= {"asked": source.get("space", space["name"]), "expand": source.get("expand", False)}
     runs = observe(ended_trials(results, rows, identity["space"]["resolved"]))
     findings = verdict_lines(runs)
     mattered = importance_words(importances(runs))
