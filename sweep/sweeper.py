@@ -13,7 +13,7 @@ from sweep import header
 from sweep.artifacts import Artifacts
 from sweep.asked import Asked, Prepared, check, make_design, worker_setup
 from sweep.batch_split import batch_notes
-from sweep.design import Cell
+from sweep.design import Cell, Design
 from sweep.enqueuing import enqueue_missing
 from sweep.errors import TrialFailed, TrialInterrupted, WorkerDied
 from sweep.expanding import expanded, make_expander, recorded, summarised
@@ -43,6 +43,7 @@ from sweep.study import (
     free_name,
     stored_identity,
 )
+from trials.protocol import Ready
 
 
 @dataclass(frozen=True)
@@ -94,42 +95,12 @@ def run_sweep(options: SweepOptions, console: Console, prepared: Prepared | None
 def _run(options: SweepOptions, asked: Asked, launcher: Launcher, console: Console) -> Outcome:
     """The part of a sweep that has workers."""
     ready = launcher.ready()
-    train_rows = int(str(ready.data["train_rows"]))
-    scaling = Scaling(asked.plain)
-    if asked.may_scale:
-        scaling = scale_learning_rate(asked.plain, options.scale_lr, ready.model)
-    design = asked.design if scaling.space is asked.plain else make_design(options, scaling.space)
-    space, idle = drop_idle_epochs(design.space, asked.budget, train_rows)
-    sharing = len(asked.slots) // len({slot.gpus for slot in asked.slots})
-    rows = options.per_device_train_batch_size
-    plan = Plan(space, asked.budget, ready, options.seed, options.early_stopping_patience, sharing, rows)
-    plan.check_targets()
+    scaling, design, plan, notes = _fit(options, asked, ready)
     storage = open_storage(options.storage, create=True)
-    identity = Identity.of(
-        asked.design.space,
-        asked.budget,
-        options.seed,
-        ready,
-        replace(scaling, space=design.space),
-        design.kind,
-    )
+    identity = Identity.of(asked.design.space, asked.budget, options.seed, ready, scaling, design.kind)
     study = _open_study(options, asked, storage, identity, design.space)
-    study.set_user_attr(
-        SOURCE,
-        {
-            "space": options.space,
-            "model": options.model,
-            "dataset": options.dataset,
-            "form": ready.data["form"],
-            "rows": ready.data["rows_read"],
-            "dtype": ready.model.dtype,
-            "device": ready.device.name,
-            "expand": options.expand,
-            FROM: asked.start.origin.to_dict() if asked.start else None,
-        },
-    )
-    for key, value in asked.attributes.items():
-        study.set_user_attr(key, value)
+    _remember(study, options, asked, ready)
+    cells = design.cells_in(plan.space)[: asked.total]
     sampler = SeededTPE(options.seed, asked.total)
     grown = recorded(study)
     if grown:
@@ -141,14 +112,11 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, console: Conso
     waiting = put_back_interrupted(study)
     results.close_failed(trial.number for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
     done = len(finished_trials(study))
-    notes = [note for note in (scaling.note, idle, quantization_note(ready.model)) if note]
-    notes += batch_notes(plan.batch_limit, space)
     notes += [f"{knob} has {told}" for knob, told in summarised(grown).items()]
     told = header.lines(
         plan, options, study.study_name, asked.slots, done=done, waiting=len(waiting), notes=notes, start=asked.start
     )
-    told += header.design_lines(design)
-    say(console, told, indent=header.INDENT)
+    say(console, [*told, *header.design_lines(design)], indent=header.INDENT)
     with make_progress(console, launcher.slots) as progress:
         session = Session(
             plan=plan,
@@ -162,7 +130,7 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, console: Conso
         )
         with stop_on_signals(session), explained(options.storage):
             try:
-                _search(session, study, design.cells_in(space)[: asked.total], options.expand)
+                _search(session, study, cells, options.expand)
             except TrialInterrupted:
                 pass
             finally:
@@ -177,6 +145,44 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, console: Conso
         saved=len(saved),
         interrupted=session.stopping.is_set(),
     )
+
+
+def _fit(options: SweepOptions, asked: Asked, ready: Ready) -> tuple[Scaling, Design, Plan, list[str]]:
+    """Fits what was asked for to the model, data and device: learning rates, design, plan, and what to tell of it."""
+    scaling = Scaling(asked.plain)
+    if asked.may_scale:
+        scaling = scale_learning_rate(asked.plain, options.scale_lr, ready.model)
+    design = asked.design if scaling.space is asked.plain else make_design(options, scaling.space)
+    space, idle = drop_idle_epochs(design.space, asked.budget, int(str(ready.data["train_rows"])))
+    plan = Plan(
+        space=space,
+        budget=asked.budget,
+        ready=ready,
+        seed=options.seed,
+        early_stopping_patience=options.early_stopping_patience,
+        sharing=len(asked.slots) // len({slot.gpus for slot in asked.slots}),
+        rows_at_once=options.per_device_train_batch_size,
+    )
+    plan.check_targets()
+    notes = [note for note in (scaling.note, idle, quantization_note(ready.model)) if note]
+    return replace(scaling, space=design.space), design, plan, notes + batch_notes(plan.batch_limit, space)
+
+
+def _remember(study: optuna.Study, options: SweepOptions, asked: Asked, ready: Ready) -> None:
+    """Keeps with the study what it was asked for by: what exports and hints refer to."""
+    source = {
+        "space": options.space,
+        "model": options.model,
+        "dataset": options.dataset,
+        "form": ready.data["form"],
+        "rows": ready.data["rows_read"],
+        "dtype": ready.model.dtype,
+        "device": ready.device.name,
+        "expand": options.expand,
+        FROM: asked.start.origin.to_dict() if asked.start else None,
+    }
+    for key, value in {SOURCE: source, **asked.attributes}.items():
+        study.set_user_attr(key, value)
 
 
 def _open_study(
