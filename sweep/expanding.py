@@ -27,6 +27,10 @@ from sweep.study import finished_trials
 
 # The study's user attribute that holds its growths, oldest first.
 EXPANSIONS = "expansions"
+# The study's user attribute that holds where edges were tried on purpose: pairs of a knob and the value of its edge.
+PROBES = "probes"
+# Finished trials after which the edge that losses fall towards is tried, and after which the other one is.
+FIRST_PROBE, SECOND_PROBE = 6, 12
 # By how much a logarithmic range grows beyond its edge. More than twice what counts as its edge, so that only new
 # trials can crowd the new one; and little: neighbouring ranks' best learning rates differ by as much.
 STEP_FACTOR = 3.0
@@ -105,8 +109,9 @@ def summarised(expansions: Iterable[Expansion]) -> dict[str, str]:
 def make_expander(session: Session) -> Callable[[optuna.Study, FrozenTrial | None], None]:
     """Returns what grows the session's ranges; Optuna calls it with each trial that has ended.
 
-    A growth comes with a trial of its own: the best trial's settings at the new edge. TPE alone hardly looks where no
-    trial has been; and all else being equal, that trial is a fair test of the growth.
+    An edge is tried by a trial of its own, a probe: the best trial's settings with the knob at the edge. TPE alone
+    hardly looks where no trial has been; and all else being equal, a probe that becomes the best says that the optimum
+    lies there or beyond. There is one once a few trials have ended, and one with each growth, at the new edge.
     """
     lock = threading.Lock()
 
@@ -115,21 +120,32 @@ def make_expander(session: Session) -> Callable[[optuna.Study, FrozenTrial | Non
             trials = finished_trials(study)
             if len(trials) >= session.total:
                 return  # nobody is left to look beyond the edge
-            before = recorded(study)
-            for expansion, probe in find_expansions(trials, session.plan.space, before):
+            probed = _probes(study)
+            for expansion, probe in find_expansions(trials, session.plan.space, probed):
                 grown = [*recorded(study), expansion]
                 study.set_user_attr(EXPANSIONS, [asdict(growth) for growth in grown])
                 session.plan = replace(session.plan, space=expanded(session.plan.space, [expansion]))
                 if isinstance(study.sampler, SeededTPE):
                     study.sampler.ranges = ranges(session.plan.space)
-                study.enqueue_trial(probe, skip_if_exists=True)
+                _enqueue(study, probe, expansion.knob)
                 session.progress.say(expansion.words())
+            for knob, probe in find_probes(trials, session.plan.space, _probes(study)):
+                _enqueue(study, probe, knob)
 
     return expand
 
 
+def _probes(study: optuna.Study) -> list[tuple[str, float]]:
+    return [(knob, value) for knob, value in study.user_attrs.get(PROBES, [])]
+
+
+def _enqueue(study: optuna.Study, probe: Mapping[str, Any], knob: str) -> None:
+    study.set_user_attr(PROBES, [*_probes(study), (knob, probe[knob])])
+    study.enqueue_trial(dict(probe), skip_if_exists=True)
+
+
 def find_expansions(
-    trials: Sequence[FrozenTrial], space: SearchSpace, grown: Sequence[Expansion] = ()
+    trials: Sequence[FrozenTrial], space: SearchSpace, probed: Sequence[tuple[str, float]] = ()
 ) -> list[tuple[Expansion, dict[str, Any]]]:
     """The ranges that should grow now, each with the settings that try its new edge.
 
@@ -138,16 +154,13 @@ def find_expansions(
     Args:
         trials: The study's finished trials.
         space: What may be tried now.
-        grown: The study's growths so far.
+        probed: Edges that were tried by probes, each a knob and a value.
     """
-    best_first = sorted(observe([_ended(trial) for trial in trials]), key=lambda seen: seen.loss)
-    found = []
-    for knob in space.search:
-        if isinstance(knob, Choice) or knob.limits is None or knob.low == knob.high:
-            continue
+    best_first, found = _best_first(trials), []
+    for knob in _growing(space):
         seen = [trial for trial in best_first if knob.name in trial.knobs][:AMONG]
         crowd = crowded([float(trial.knobs[knob.name]) for trial in seen], knob.low, knob.high, knob.log)
-        crowd = crowd or _probe_that_leads(knob, seen, grown)
+        crowd = crowd or _probe_that_leads(knob, seen, probed)
         after = None if crowd is None else _grown(knob, crowd.edge)
         if crowd is None or after is None:
             continue
@@ -159,15 +172,57 @@ def find_expansions(
     return found
 
 
-def _probe_that_leads(knob: Float | Int, best_first: Sequence[Observation], grown: Sequence[Expansion]) -> Crowd | None:
-    """The edge that a growth went to, when the trial that came with it is the best there is.
+def find_probes(
+    trials: Sequence[FrozenTrial], space: SearchSpace, probed: Sequence[tuple[str, float]]
+) -> list[tuple[str, dict[str, Any]]]:
+    """The edges that should be tried now, each as a knob and the best trial's settings at its edge.
 
-    All else was equal in that trial: it alone says that the optimum lies there or beyond.
+    Args:
+        trials: The study's finished trials.
+        space: What may be tried now.
+        probed: Edges that were tried, each a knob and a value.
     """
-    for growth in grown:
-        edge, bound = growth.edge, growth.after[growth.edge == "upper"]
-        at_edge = bound == (knob.high if edge == "upper" else knob.low)
-        if growth.knob == knob.name and at_edge and best_first and best_first[0].knobs[knob.name] == bound:
+    best_first, found = _best_first(trials), []
+    for knob in _growing(space):
+        seen = [trial for trial in best_first if knob.name in trial.knobs]
+        tried = sum(name == knob.name for name, _ in probed)
+        if tried > 1 or len(seen) < (FIRST_PROBE, SECOND_PROBE)[tried]:
+            continue
+        falls_upwards = _slope([float(trial.knobs[knob.name]) for trial in seen], [trial.loss for trial in seen]) <= 0
+        for edge in ("upper", "lower") if falls_upwards else ("lower", "upper"):
+            value = knob.high if edge == "upper" else knob.low
+            if (knob.name, value) not in probed and _grown(knob, edge) is not None:
+                found.append((knob.name, {**seen[0].knobs, knob.name: value}))
+                break
+    return found
+
+
+def _slope(values: Sequence[float], losses: Sequence[float]) -> float:
+    """The sign of a line through losses over a knob's ranks: which end they fall towards."""
+    ranks = [sum(other < value for other in values) for value in values]
+    middle = sum(ranks) / len(ranks)
+    return sum((rank - middle) * loss for rank, loss in zip(ranks, losses, strict=True))
+
+
+def _best_first(trials: Sequence[FrozenTrial]) -> list[Observation]:
+    return sorted(observe([_ended(trial) for trial in trials]), key=lambda seen: seen.loss)
+
+
+def _growing(space: SearchSpace) -> list[Float | Int]:
+    """The knobs whose range may grow."""
+    return [
+        knob
+        for knob in space.search
+        if not isinstance(knob, Choice) and knob.limits is not None and knob.low < knob.high
+    ]
+
+
+def _probe_that_leads(
+    knob: Float | Int, best_first: Sequence[Observation], probed: Sequence[tuple[str, float]]
+) -> Crowd | None:
+    """The edge whose probe is the best trial there is."""
+    for edge, bound in (("upper", knob.high), ("lower", knob.low)):
+        if (knob.name, bound) in probed and best_first and best_first[0].knobs[knob.name] == bound:
             return Crowd(edge, (0,))
     return None
 

@@ -18,6 +18,7 @@ from sweep.expanding import (
     expanded,
     expanded_plain,
     find_expansions,
+    find_probes,
     make_expander,
     recorded,
     summarised,
@@ -101,7 +102,7 @@ def test_pruned_trials_count_by_where_they_were_heading() -> None:
 def test_a_probe_that_leads_grows_the_range_again_by_itself() -> None:
     wider = space_of(LOG.replace("2e-4", "6e-4"))
     probe_leads = trials_at((6e-4, 1.9e-4, 1.8e-4, 1.7e-4, 1.1e-4))
-    (again, probe), *more = find_expansions(probe_leads, wider, [STEP])
+    (again, probe), *more = find_expansions(probe_leads, wider, [("x", 6e-4)])
     assert (again.edge, tuple(again.before), tuple(again.after), again.trials) == (
         "upper",
         (1e-4, 6e-4),
@@ -112,11 +113,43 @@ def test_a_probe_that_leads_grows_the_range_again_by_itself() -> None:
     assert again.words() == "x: trial 0, which tried the upper edge of 1e-4..6e-4, is the best: grown to 1e-4..1.8e-3"
 
 
-def test_a_trial_at_an_edge_that_no_growth_went_to_is_no_probe() -> None:
+def test_a_trial_at_an_edge_that_was_not_tried_on_purpose_is_no_probe() -> None:
     wider = space_of(LOG.replace("2e-4", "6e-4"))
     for values in ((1e-4, 1.9e-4, 1.8e-4, 1.7e-4), (1.9e-4, 6e-4, 1.8e-4, 1.7e-4)):
-        assert find_expansions(trials_at(values), wider, [STEP]) == []
+        assert find_expansions(trials_at(values), wider, [("x", 6e-4)]) == []
     assert find_expansions(trials_at((6e-4, 1.9e-4, 1.8e-4, 1.7e-4)), wider) == []
+
+
+FALLING = (1.8e-4, 1.7e-4, 1.4e-4, 1.3e-4, 1.2e-4, 1.1e-4)  # best first: losses fall towards the upper edge
+
+
+@pytest.mark.parametrize(
+    ("values", "probed", "tried"),
+    [
+        (FALLING, [], [2e-4]),
+        (FALLING[::-1], [], [1e-4]),
+        (FALLING[:5], [], []),
+        (FALLING, [("x", 2e-4)], []),
+        (FALLING * 2, [("x", 2e-4)], [1e-4]),
+        (FALLING * 2, [("x", 2e-4), ("x", 1e-4)], []),
+        (FALLING * 2, [("y", 2.0)], [2e-4]),
+    ],
+    ids=["upper", "lower", "too few", "tried", "the other edge", "both tried", "of another knob"],
+)
+def test_the_edge_that_losses_fall_towards_is_tried_first(
+    values: Sequence[float], probed: list[tuple[str, float]], tried: list[float]
+) -> None:
+    assert [probe["x"] for _, probe in find_probes(trials_at(values), space_of(LOG), probed)] == tried
+
+
+def test_a_probe_has_the_best_trials_other_settings() -> None:
+    assert find_probes(trials_at(FALLING), space_of(LOG), []) == [("x", {"x": 2e-4, "y": 1})]
+
+
+def test_a_range_at_its_limit_is_tried_at_its_other_edge() -> None:
+    at_limit = space_of(LOG.replace("1e-1", "2e-4"))
+    assert [probe["x"] for _, probe in find_probes(trials_at(FALLING), at_limit, [])] == [1e-4]
+    assert find_probes(trials_at(FALLING), space_of(LOG.replace(", limits: [1e-6, 1e-1]", "")), []) == []
 
 
 def test_a_trial_without_the_knob_is_passed_over() -> None:
