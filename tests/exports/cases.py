@@ -23,7 +23,7 @@ from tests.exports.data_forms import data_forms
 from tests.sweep.fakes import make_plan
 from tests.sweep.winners import make_winner
 from tests.tiny import make_tiny_model
-from trials.config import SCHEDULERS
+from trials.config import QUANTIZATION_BITS, SCHEDULERS
 from trials.default_data import to_messages
 from trials.forms import Chat
 from trials.rows import read_rows
@@ -77,6 +77,8 @@ def cases(folder: Path) -> Iterator[Case]:
         yield Case(f"schedule-{name}", chats, {"lr_scheduler_type": name}, train=name not in COMMON)
     for variant in VARIANTS:
         yield Case(f"variant-{'-'.join(variant)}", chats, dict(variant), train=True)
+    for bits in QUANTIZATION_BITS:  # read and not trained: a tiny model has nothing to gain, and it wants bitsandbytes
+        yield Case(f"quantization-{bits}", chats, {"quantization_bit": bits})
     for form, file in forms.items():
         stage = "pt" if form in ("text", "content") else "sft"
         yield Case(f"data-{form}", str(file), {"stage": stage}, train=form in ("alpaca", "sharegpt-system", "text"))
@@ -121,7 +123,7 @@ def meant(winner: Winner, base: str) -> dict[str, Any]:
         "max_steps": -1,
         "max_samples": None,
         "val_size": 0.1,
-        "quantization_bit": None,
+        "quantization_bit": config["quantization_bit"],
     }
 
 

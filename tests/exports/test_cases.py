@@ -4,7 +4,7 @@ from pathlib import Path
 
 from spaces.load import list_spaces
 from tests.exports.cases import cases
-from trials.config import SCHEDULERS
+from trials.config import QUANTIZATION_BITS, SCHEDULERS
 
 
 def test_every_space_and_schedule_is_exported_to_be_read(tmp_path: Path) -> None:
@@ -14,4 +14,5 @@ def test_every_space_and_schedule_is_exported_to_be_read(tmp_path: Path) -> None
     }
     assert {case.config.get("lr_scheduler_type") for case in made} >= set(SCHEDULERS)
     assert all(case.config["max_rows"] for case in made if case.params), "trials are short, exports must not be"
+    assert {case.config.get("quantization_bit") for case in made} >= set(QUANTIZATION_BITS)
     assert len({case.name for case in made}) == len(made)
