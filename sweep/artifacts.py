@@ -8,8 +8,10 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna_dashboard import save_note
 
 from sweep.plots import curve_picture
+from sweep.trial_diagnosis import note_lines
 from sweep.trial_files import CONFIG, CURVE, LOG, logged_steps
 from trials.curve import LearningCurve
+from trials.finding import Diagnosis
 
 FOLDER = "artifacts"
 
@@ -22,7 +24,15 @@ class Artifacts:
         self._store = FileSystemArtifactStore(str(output / FOLDER))
 
     def add(
-        self, trial: optuna.Trial, folder: Path, curve: LearningCurve, *, title: str, state: str, reason: str
+        self,
+        trial: optuna.Trial,
+        folder: Path,
+        curve: LearningCurve,
+        *,
+        title: str,
+        state: str,
+        reason: str,
+        diagnosis: Diagnosis | None = None,
     ) -> None:
         """Draws the curve, uploads the files and writes the note. To be called before the trial is told.
 
@@ -33,6 +43,7 @@ class Artifacts:
             title: Its settings in a line.
             state: How it ended.
             reason: Why, in words; empty when there is nothing to say.
+            diagnosis: What its curve shows.
         """
         picture = folder / CURVE
         pruned = state == "pruned"
@@ -48,7 +59,7 @@ class Artifacts:
             # A trial that failed before its first step has no log.
             with contextlib.suppress(FileNotFoundError):
                 upload_artifact(artifact_store=self._store, file_path=str(file), study_or_trial=trial)
-        save_note(trial, _note(title, state, reason, curve))
+        save_note(trial, "\n".join([_note(title, state, reason, curve), *(note_lines(diagnosis) if diagnosis else ())]))
 
 
 def artifact_store(output: Path) -> FileSystemArtifactStore:

@@ -31,6 +31,7 @@ from sweep.storage import open_storage, shown
 from sweep.study import IDENTITY, IMPORTED, SOURCE, best_trial, finished_trials, load_study
 from sweep.summary import next_steps, summary
 from sweep.table import table
+from sweep.trial_diagnosis import diagnosis_words
 from sweep.trial_files import study_folder
 from sweep.verdicts import verdict_lines
 
@@ -235,6 +236,9 @@ def _findings(study_name: str, storage: str, most: int | None) -> list[str]:
     mattered = importance_words(importances(runs))
     if mattered:
         findings.append(("importance", f"{mattered} (PED-ANOVA over {len(runs)} trials)"))
+    told = diagnosis_words(results.diagnoses())
+    if told:
+        findings.append(("curves", told))
     found = summary(rows, space, spent, saved, findings)
     confirms = study.user_attrs.get(CONFIRMS)
     if confirms is not None:

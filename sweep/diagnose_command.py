@@ -1,6 +1,7 @@
 """`sweep diagnose`: reads logs of fine-tuning runs, says what their curves show, and draws them."""
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ from sweep.diagnosis_words import WIDTH, heading, words
 from sweep.errors import SweepError
 from sweep.progress import printable
 from sweep.say import say
+from sweep.trial_files import read_config
 from trials.diagnosis import diagnose
 from trials.finding import Diagnosis
 from trials.log_records import NotALog
 from trials.log_settings import settings_beside
-from trials.logged import LoggedCurve
+from trials.logged import LoggedCurve, Settings
 from trials.logs import find_logs, read_log
+from trials.symptoms_level import HIGH_LOSS
 
 
 @dataclass(frozen=True)
@@ -74,9 +77,12 @@ def _read_one(log: Path) -> list[_Read]:
         curves = read_log(log)
     except NotALog as error:
         return [_Read(log, why_not=str(error))]
-    settings = settings_beside(log)
+    own = read_config(log.parent)
+    settings = settings_beside(log) if own is None else Settings.of(own)
+    # What a trial's model can reach, its study's other trials show.
+    high_loss = HIGH_LOSS if own is None else math.inf
     return [
-        _Read(log, number, len(curves), curve, diagnose(curve, settings))
+        _Read(log, number, len(curves), curve, diagnose(curve, settings, high_loss=high_loss))
         for number, curve in enumerate(curves, start=1)
     ]
 

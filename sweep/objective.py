@@ -19,12 +19,15 @@ from sweep.pruners import HORIZON, WARMUP
 from sweep.recovery import OWNER, first_number, lost_numbers, this_process
 from sweep.results import Results, target_name
 from sweep.study import INFEASIBLE, best_trial, finished_trials
+from sweep.trial_diagnosis import diagnose_trial
 from sweep.trial_files import delete_adapter, delete_checkpoints, trial_folder, write_config
 from trials.config import TrialConfig
 from trials.schedule import report_steps, warmup_steps
 
 # Times that a trial is continued on a new worker when its worker died, before it counts as failed.
 MOST_WORKER_DEATHS = 2
+# The trial's user attribute that says what its curve shows.
+DIAGNOSIS = "diagnosis"
 
 
 @dataclass
@@ -184,6 +187,10 @@ class OneTrial:
         trial.set_user_attr("reason", ending.told)
         if ending.trainable_parameters is not None:
             trial.set_user_attr("trainable_parameters", ending.trainable_parameters)
+        diagnosis = diagnose_trial(curve, self._config)
+        if diagnosis is not None:
+            trial.set_user_attr(DIAGNOSIS, ", ".join(diagnosis.kinds))
+            session.results.diagnosed(trial.number, diagnosis)
         session.artifacts.add(
             trial,
             self._folder,
@@ -191,6 +198,7 @@ class OneTrial:
             title=describe(self._config, view),
             state=ending.state,
             reason=ending.told,
+            diagnosis=diagnosis,
         )
         with session.ending:
             session.results.end_trial(

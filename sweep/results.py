@@ -1,7 +1,8 @@
 """Our own tables beside Optuna's: every trial's settings and its whole curve, for SQL.
 
-`sweep_trials` has a row a trial, `sweep_reports` a row an evaluation; both are keyed by the study's name and the
-trial's number. Optuna's tables stay the authority for what runs next; these say what a dashboard does not.
+`sweep_trials` has a row a trial, `sweep_reports` a row an evaluation, `sweep_diagnoses` a row a trial whose curve was
+diagnosed; all are keyed by the study's name and the trial's number. Optuna's tables stay the authority for what runs
+next; these say what a dashboard does not.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ from sqlalchemy.engine import Engine
 
 from trials.config import TrialConfig
 from trials.curve import LearningCurve
+from trials.finding import Diagnosis
 from trials.report import Report
 
 metadata = sa.MetaData()
@@ -65,6 +67,15 @@ reports_table = sa.Table(
         for field in dataclasses.fields(Report)
         if field.name != "evaluation"
     ),
+)
+
+diagnoses_table = sa.Table(
+    "sweep_diagnoses",
+    metadata,
+    sa.Column("study_name", sa.String(512), primary_key=True),
+    sa.Column("trial_number", sa.Integer, primary_key=True),
+    sa.Column("kind", sa.String(32), nullable=False, comment="the gravest state that the curve is in"),
+    sa.Column("diagnosis", sa.JSON, nullable=False, comment="all that was found, with evidence and remedies"),
 )
 
 
@@ -120,6 +131,23 @@ class Results:
             row["trainable_parameters"] = trainable_parameters
         with self._engine.begin() as connection:
             connection.execute(self._update(number).values(row))
+
+    def diagnosed(self, number: int, diagnosis: Diagnosis) -> None:
+        """Records what a trial's curve shows, anew when it is there already."""
+        table, keys = diagnoses_table, {"study_name": self._study, "trial_number": number}
+        row = {"kind": diagnosis.kinds[0], "diagnosis": diagnosis.to_dict()}
+        where = sa.and_(table.c.study_name == self._study, table.c.trial_number == number)
+        with self._engine.begin() as connection:
+            if connection.execute(sa.update(table).where(where).values(row)).rowcount == 0:
+                connection.execute(table.insert().values(**keys, **row))
+
+    def diagnoses(self) -> dict[int, dict[str, Any]]:
+        """What the study's curves show (`Diagnosis.to_dict`), by trial."""
+        table = diagnoses_table
+        query = sa.select(table.c.trial_number, table.c.diagnosis).where(table.c.study_name == self._study)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(table.c.trial_number)).all()
+        return {row.trial_number: row.diagnosis for row in rows}
 
     def close_failed(self, numbers: Iterable[int]) -> None:
         """Marks trials as failed that failed while nothing could be written here: a full disk, say."""

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from sweep.plots import TrainingPoint
+from trials.config import TrialConfig
+from trials.errors import ConfigError
 from trials.folders import ADAPTER, CHECKPOINTS
 from trials.protocol import Moved
 from trials.report import Report
 
 LOG, CONFIG, CURVE = "trainer_log.jsonl", "config.json", "curve.png"
+LARGEST_CONFIG = 2**20  # bytes; ours has a thousand
 
 
 def study_folder(output: Path, study_name: str) -> Path:
@@ -95,6 +98,17 @@ def write_config(folder: Path, config: Mapping[str, Any], params: Mapping[str, A
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"config": config, "params": params}, indent=2) + "\n"
     (folder / CONFIG).write_text(text, encoding="utf8")
+
+
+def read_config(folder: Path) -> TrialConfig | None:
+    """The settings that `write_config` wrote; None where there are none, or those of another program."""
+    file = folder / CONFIG
+    try:
+        if not file.is_file() or file.stat().st_size > LARGEST_CONFIG:
+            return None
+        return TrialConfig.from_dict(json.loads(file.read_text(encoding="utf8"))["config"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, ConfigError):
+        return None
 
 
 def delete_adapter(folder: Path) -> None:

@@ -8,7 +8,9 @@ from typer.testing import CliRunner
 
 from sweep.cli import app
 from sweep.errors import SweepError
+from sweep.trial_files import write_config
 from tests.trials.logs import Record, healthy, line, lines
+from trials.config import TrialConfig
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -77,6 +79,30 @@ def test_json_is_strict_and_has_every_file(tmp_path: Path) -> None:
     assert [finding["kind"] for finding in first["findings"]] == ["over-fitting"]
     assert first["picture"] is None
     assert "no records" in second["not_a_log"]
+
+
+class TestATrialsOwnLog:
+    """A plateau of a small model, which is too high for a stranger's, beside the settings that a trial leaves."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        losses = [4.1, 3.6, 3.5, 3.47, *[3.46] * 10]
+        lines(tmp_path / "trainer_log.jsonl", [line(10 * i, loss) for i, loss in enumerate(losses, start=1)])
+        return tmp_path
+
+    def test_its_plateau_is_not_too_high(self, folder: Path) -> None:
+        write_config(folder, TrialConfig().to_dict(), {})
+        assert run(folder, "--no-picture").startswith("healthy")
+
+    def test_its_settings_scale_the_remedy(self, folder: Path) -> None:
+        lines(folder / "trainer_log.jsonl", rising())
+        write_config(folder, TrialConfig(lora_rank=8, lora_alpha=24).to_dict(), {})
+        assert "lora_alpha 24 → 12" in run(folder, "--no-picture")
+
+    @pytest.mark.parametrize("text", ["", "[]", "{", '{"config": 1}', '{"config": {"lora_rank": "x"}}', "{}"])
+    def test_another_programs_settings_are_not_a_trials(self, folder: Path, text: str) -> None:
+        (folder / "config.json").write_text(text)
+        assert "less than 3" in run(folder, "--no-picture")
 
 
 def test_a_picture_of_another_program_or_log_is_never_overwritten(tmp_path: Path) -> None:

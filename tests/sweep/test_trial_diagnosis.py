@@ -1,0 +1,137 @@
+"""Every trial that ends gets its diagnosis: in our table, in Optuna, in the dashboard's note, over the study."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+
+from sweep.commands import show_command
+from sweep.errors import TrialFailed
+from sweep.objective import DIAGNOSIS
+from sweep.results import Results, metadata
+from sweep.storage import SweepStorage, open_storage
+from sweep.study import IDENTITY
+from sweep.trial_diagnosis import diagnose_trial, diagnosis_words, note_lines
+from tests.sweep.fakes import FakeSweep, curve, make_space
+from trials.config import TrialConfig
+from trials.curve import LearningCurve
+from trials.diagnosis import diagnose
+from trials.finding import Diagnosis, Finding
+from trials.logged import LoggedCurve
+
+PLATEAU = (4.1, 3.6, 3.5, 3.47, *[3.46] * 8)
+FALLING = curve(3.0, 2.7, 2.5, 2.4, 2.375)
+# Evaluation loss comes back up while training loss goes on falling; each rise but the last stays within one noise.
+OVER_FITTING = curve(
+    *(3.0, 2.5, 2.3, 2.35, 2.3, 2.45, 2.4, 2.6, 2.55, 2.8),
+    train_losses=(3.0, 2.5, 2.2, 2.0, 1.8, 1.6, 1.4, 1.2, 1.0, 0.8),
+    total=10,
+)
+
+
+def found(kind: str) -> dict[str, object]:
+    return {"findings": [{"kind": kind}]}
+
+
+class TestOneTrial:
+    def test_a_healthy_trial_is_said_to_be_that(self, tmp_path: Path) -> None:
+        sweep = FakeSweep(tmp_path, FALLING)
+        sweep.play()
+        assert sweep.trial().user_attrs[DIAGNOSIS] == "healthy"
+        assert sweep.note().endswith("Diagnosis: **healthy**: training loss 3 → 2.38, evaluation loss 3 → 2.38.")
+        assert [one["findings"][0]["kind"] for one in sweep.results.diagnoses().values()] == ["healthy"]
+
+    def test_over_fitting_comes_with_its_remedy_in_the_trials_own_numbers(self, tmp_path: Path) -> None:
+        sweep = FakeSweep(tmp_path, OVER_FITTING)
+        sweep.play()
+        (finding,) = sweep.results.diagnoses()[0]["findings"]
+        assert finding["kind"] == sweep.trial().user_attrs[DIAGNOSIS] == "over-fitting"
+        alpha = sweep.row()["lora_alpha"]
+        assert {"setting": "lora_alpha", "before": alpha, "after": alpha / 2, "words": "half"} in finding["remedy"]
+        assert f"To try: lora_alpha {alpha:g} → {alpha / 2:g}" in sweep.note()
+
+    def test_a_trial_that_is_pruned_early_is_not_judged(self, tmp_path: Path) -> None:
+        sweep = FakeSweep(tmp_path, curve(3.0, 5.0))
+        sweep.play()
+        assert sweep.row()["state"] == "pruned"
+        assert sweep.trial().user_attrs[DIAGNOSIS] == "too short to tell"
+
+    def test_a_diverged_trial_is_told_in_strict_json(self, tmp_path: Path) -> None:
+        sweep = FakeSweep(tmp_path, curve(3.0, 2.8, 2.9, 2.8, math.nan))
+        sweep.play()
+        (diagnosis,) = sweep.results.diagnoses().values()
+        assert "divergence" in [finding["kind"] for finding in diagnosis["findings"]]
+        json.dumps(diagnosis, allow_nan=False)
+
+    def test_a_trial_without_a_report_has_none(self, tmp_path: Path) -> None:
+        sweep = FakeSweep(tmp_path, [TrialFailed("no memory", "")])
+        sweep.play()
+        assert DIAGNOSIS not in sweep.trial().user_attrs
+        assert sweep.results.diagnoses() == {}
+        assert "Diagnosis" not in sweep.note()
+
+    def test_no_loss_is_too_high_by_itself(self) -> None:
+        high = curve(*PLATEAU, total=len(PLATEAU))
+        diagnosis = diagnose_trial(LearningCurve(high), TrialConfig())
+        assert diagnosis is not None
+        assert diagnosis.kinds == ("healthy",)
+        assert diagnose(LoggedCurve.of(high)).kinds != ("healthy",), "a stranger's log with such a plateau is not"
+
+
+def test_a_trial_that_ends_again_has_one_diagnosis(tmp_path: Path) -> None:
+    sweep = FakeSweep(tmp_path, FALLING)
+    sweep.play()
+    worse = diagnose_trial(LearningCurve(OVER_FITTING), TrialConfig())
+    assert worse is not None
+    sweep.results.diagnosed(0, worse)
+    assert [one["findings"][0]["kind"] for one in sweep.results.diagnoses().values()] == ["over-fitting"]
+
+
+def test_the_gravest_finding_is_the_kind_that_sql_sees_and_studies_do_not_mix(storage: SweepStorage) -> None:
+    first, second = (Results(storage.engine, name) for name in ("first", "second"))
+    first.diagnosed(3, Diagnosis((Finding("oscillation", "swings"), Finding("over-fitting", "rises"))))
+    second.diagnosed(4, Diagnosis((Finding("healthy", "falls"),)))
+    with storage.engine.connect() as connection:
+        rows = connection.execute(sqlalchemy.text("select study_name, kind from sweep_diagnoses order by 1")).all()
+    assert [tuple(row) for row in rows] == [("first", "oscillation"), ("second", "healthy")]
+    assert (list(first.diagnoses()), list(second.diagnoses())) == ([3], [4])
+
+
+def test_show_counts_what_the_curves_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = FakeSweep(tmp_path, FALLING)
+    sweep.play()
+    sweep.study.set_user_attr(IDENTITY, {"space": {"resolved": make_space().to_dict()}})
+    show_command("demo", str(sweep.results._engine.url))
+    assert "curves" in (said := capsys.readouterr().out)
+    assert "1 healthy" in said
+
+
+def test_a_database_from_before_gets_the_table(tmp_path: Path, storage: SweepStorage) -> None:
+    with storage.engine.begin() as connection:
+        connection.execute(sqlalchemy.text("drop table sweep_diagnoses"))
+    again = open_storage(str(storage.engine.url), create=False)
+    assert set(metadata.tables) <= set(sqlalchemy.inspect(again.engine).get_table_names())
+
+
+@pytest.mark.parametrize(
+    ("kinds", "said"),
+    [
+        ([], ""),
+        (["too short to tell", "healthy", "healthy"], "2 healthy, 1 too short to tell"),
+        (["over-fitting", "healthy"], "1 healthy, 1 over-fitting (trial 0)"),
+        (["over-fitting", "divergence"], "1 divergence (trial 1), 1 over-fitting (trial 0)"),
+        (["stagnation"] * 4, "4 stagnation (trials 0, 1, 2, …)"),
+    ],
+)
+def test_a_study_says_how_many_trials_show_what(kinds: list[str], said: str) -> None:
+    assert diagnosis_words({number: found(kind) for number, kind in enumerate(kinds)}) == said
+
+
+def test_what_is_only_suspected_is_noted_with_a_question_mark() -> None:
+    suspected = Diagnosis((Finding("over-fitting", "training loss steps down at epochs", "1.2", suspected=True),))
+    assert note_lines(suspected) == [
+        "",
+        "Diagnosis: **over-fitting**?: training loss steps down at epochs (guide 1.2).",
+    ]
