@@ -43,13 +43,15 @@ def space_of(knob: str) -> SearchSpace:
 def trial(value: float, number: int = 0, **changes: Any) -> FrozenTrial:
     x = changes.pop("x")
     distributions: Mapping[str, Any] = {"x": FloatDistribution(-1e3, 1e3), "y": CategoricalDistribution([1, 2])}
-    made = create_trial(value=value, params={"x": x, "y": 1}, distributions=dict(distributions), **changes)
+    params = {"x": x, "y": changes.pop("y", 1)}
+    made = create_trial(value=value, params=params, distributions=dict(distributions), **changes)
     made.number = number
     return made
 
 
 def trials_at(values: Sequence[float]) -> list[FrozenTrial]:
-    return [trial(2.0 + number, number, x=value) for number, value in enumerate(values)]
+    """Trials from best to worst; the best alone has y 2."""
+    return [trial(2.0 + number, number, x=value, y=1 if number else 2) for number, value in enumerate(values)]
 
 
 def grown(knob: str, values: Sequence[float]) -> Sequence[float] | None:
@@ -58,7 +60,7 @@ def grown(knob: str, values: Sequence[float]) -> Sequence[float] | None:
 
 
 def test_a_crowded_edge_grows_and_the_best_setting_tries_it() -> None:
-    assert find_expansions(trials_at(HIGH), space_of(LOG)) == [(STEP, {"x": 6e-4, "y": 1})]
+    assert find_expansions(trials_at(HIGH), space_of(LOG)) == [(STEP, {"x": 6e-4, "y": 2})]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +145,7 @@ def test_the_edge_that_losses_fall_towards_is_tried_first(
 
 
 def test_a_probe_has_the_best_trials_other_settings() -> None:
-    assert find_probes(trials_at(FALLING), space_of(LOG), []) == [("x", {"x": 2e-4, "y": 1})]
+    assert find_probes(trials_at(FALLING), space_of(LOG), []) == [("x", {"x": 2e-4, "y": 2})]
 
 
 def test_a_range_at_its_limit_is_tried_at_its_other_edge() -> None:
