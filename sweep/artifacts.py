@@ -7,6 +7,7 @@ import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna_dashboard import save_note
 
+from sweep.advice import advice_of
 from sweep.plots import curve_picture
 from sweep.trial_diagnosis import note_lines
 from sweep.trial_files import CONFIG, CURVE, LOG, logged_steps
@@ -59,7 +60,17 @@ class Artifacts:
             # A trial that failed before its first step has no log.
             with contextlib.suppress(FileNotFoundError):
                 upload_artifact(artifact_store=self._store, file_path=str(file), study_or_trial=trial)
-        save_note(trial, "\n".join([_note(title, state, reason, curve), *(note_lines(diagnosis) if diagnosis else ())]))
+        advice = advice_of(trial)
+        save_note(
+            trial,
+            "\n".join(
+                [
+                    _note(title, state, reason, curve),
+                    *(["", f"Advised: {advice.words()}, for trial {advice.parent}'s {advice.kind}."] if advice else []),
+                    *(note_lines(diagnosis) if diagnosis else ()),
+                ]
+            ),
+        )
 
 
 def artifact_store(output: Path) -> FileSystemArtifactStore:

@@ -92,6 +92,14 @@ Expand = Annotated[
         help="Grow a range, within its limits, when the best trials crowd its edge; also when a study goes on.",
     ),
 ]
+Advisor = Annotated[
+    bool,
+    typer.Option(
+        "--advisor",
+        help="Try what the guide would change about a trial whose curve is sick, in one trial of three at most; also "
+        "when a study goes on.",
+    ),
+]
 Pruner = Annotated[
     str, typer.Option("--pruner", help="trend, median or none. Default: trend, in a factorial design none.")
 ]

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from spaces.load import list_spaces, load_space
 from spaces.parameter import Choice, Parameter
+from sweep.advice_words import advice_words
 from sweep.compare_study import ended_trials
 from sweep.confirm import CONFIRMS
 from sweep.confirm_words import chosen_run
@@ -236,9 +237,12 @@ def _findings(study_name: str, storage: str, most: int | None) -> list[str]:
     mattered = importance_words(importances(runs))
     if mattered:
         findings.append(("importance", f"{mattered} (PED-ANOVA over {len(runs)} trials)"))
-    told = diagnosis_words(results.diagnoses())
-    if told:
-        findings.append(("curves", told))
+    for label, told in (
+        ("curves", diagnosis_words(results.diagnoses())),
+        ("advice", advice_words(study.get_trials(deepcopy=False))),
+    ):
+        if told:
+            findings.append((label, told))
     found = summary(rows, space, spent, saved, findings)
     confirms = study.user_attrs.get(CONFIRMS)
     if confirms is not None:

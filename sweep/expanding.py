@@ -4,14 +4,13 @@ Every growth is recorded with the study and holds for all that come after, in la
 stays that of the space as it was asked for.
 """
 
-import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from spaces.moving import widened
 from spaces.parameter import Choice, Float, Int
@@ -19,10 +18,10 @@ from spaces.space import SearchSpace
 from sweep.edges import AMONG, Crowd, crowded
 from sweep.numbers import span
 from sweep.objective import Session
-from sweep.observations import Ended, Observation, observe
+from sweep.observations import Observation
 from sweep.plan import ranges
-from sweep.pruners import HORIZON
 from sweep.samplers import SeededTPE
+from sweep.standing import standing
 from sweep.study import finished_trials
 
 # The study's user attribute that holds its growths, oldest first.
@@ -156,7 +155,7 @@ def find_expansions(
         space: What may be tried now.
         probed: Edges that were tried by probes, each a knob and a value.
     """
-    best_first, found = _best_first(trials), []
+    best_first, found = standing(trials), []
     for knob in _growing(space):
         seen = [trial for trial in best_first if knob.name in trial.knobs][:AMONG]
         crowd = crowded([float(trial.knobs[knob.name]) for trial in seen], knob.low, knob.high, knob.log)
@@ -182,7 +181,7 @@ def find_probes(
         space: What may be tried now.
         probed: Edges that were tried, each a knob and a value.
     """
-    best_first, found = _best_first(trials), []
+    best_first, found = standing(trials), []
     for knob in _growing(space):
         seen = [trial for trial in best_first if knob.name in trial.knobs]
         tried = sum(name == knob.name for name, _ in probed)
@@ -202,10 +201,6 @@ def _slope(values: Sequence[float], losses: Sequence[float]) -> float:
     ranks = [sum(other < value for other in values) for value in values]
     middle = sum(ranks) / len(ranks)
     return sum((rank - middle) * loss for rank, loss in zip(ranks, losses, strict=True))
-
-
-def _best_first(trials: Sequence[FrozenTrial]) -> list[Observation]:
-    return sorted(observe([_ended(trial) for trial in trials]), key=lambda seen: seen.loss)
 
 
 def _growing(space: SearchSpace) -> list[Float | Int]:
@@ -246,12 +241,3 @@ def _grown(knob: Float | Int, edge: str) -> tuple[float, float] | None:
     if isinstance(knob, Float) and by < room:
         end = float(f"{end:.2e}")  # three digits, without the noise of the last bits
     return (low, end) if edge == "upper" else (end, high)
-
-
-def _ended(trial: FrozenTrial) -> Ended:
-    """A finished trial as observations are made of it."""
-    losses = [trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
-    pruned = trial.state == TrialState.PRUNED
-    value = min(losses, default=math.inf) if pruned or trial.value is None else trial.value
-    horizon = int(trial.user_attrs.get(HORIZON, len(losses)))
-    return Ended(trial.number, trial.params, losses, value, horizon, pruned)

@@ -187,7 +187,7 @@ class OneTrial:
         trial.set_user_attr("reason", ending.told)
         if ending.trainable_parameters is not None:
             trial.set_user_attr("trainable_parameters", ending.trainable_parameters)
-        diagnosis = diagnose_trial(curve, self._config)
+        diagnosis = diagnose_trial(curve, self._config, session.plan.ready.model)
         if diagnosis is not None:
             trial.set_user_attr(DIAGNOSIS, ", ".join(diagnosis.kinds))
             session.results.diagnosed(trial.number, diagnosis)

@@ -37,6 +37,7 @@ class SweepOptions:
         assignments: Knobs that are fixed or widened, each like `lora_rank=16` or `learning_rate=1e-5..1e-2`.
         scale_lr: "auto", "on" or "off": whether the guide's learning rates move to fit the model's width.
         expand: Whether a range grows when the best trials crowd its edge.
+        advisor: Whether what the guide would change about a sick trial is tried, as one trial in three at most.
         pruner: A name in `sweep.pruners.PRUNERS`; empty for trend in a search and none in a grid.
         design: "tpe" searches, "factorial" runs a grid; `sweep confirm` sets "confirm".
         over: Knobs of the grid, with commas; empty for all that the space searches.
@@ -67,6 +68,7 @@ class SweepOptions:
     assignments: tuple[str, ...] = ()
     scale_lr: str = "auto"
     expand: bool = False
+    advisor: bool = False
     pruner: str = ""
     design: str = TPE
     over: str = ""

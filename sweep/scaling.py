@@ -10,6 +10,7 @@ from spaces.parameter import is_number
 from spaces.space import SearchSpace
 from sweep.numbers import number, span
 from trials.protocol import ModelFacts
+from trials.remedies import USUAL_RATE
 
 KNOB = "learning_rate"
 MODES = ("auto", "on", "off")
@@ -67,8 +68,7 @@ def scale_learning_rate(space: SearchSpace, mode: str, model: ModelFacts) -> Sca
         mode: "auto" or "on".
         model: The base model.
     """
-    # Three digits: the same on every machine.
-    factor = float(f"{(GUIDE_WIDTH / model.hidden_size) ** EXPONENT:.3g}")
+    factor = width_factor(model)
     if factor == 1 or (mode == "auto" and model.parameters >= LARGE):
         return Scaling(space)
     after = moved(space, KNOB, factor)
@@ -82,6 +82,17 @@ def scale_learning_rate(space: SearchSpace, mode: str, model: ModelFacts) -> Sca
         why = f"the guide's learning rates are for models of billions of parameters; yours has {size}"
     told = f"{done}, for a model of {size} parameters, {model.hidden_size} wide"
     return Scaling(after, factor, told, f"{why}: {done} (keep them with --scale-lr off)")
+
+
+def width_factor(model: ModelFacts) -> float:
+    """By how much a model's best learning rates lie above those of the models that the guide has in mind."""
+    # Three digits: the same on every machine.
+    return float(f"{(GUIDE_WIDTH / model.hidden_size) ** EXPONENT:.3g}")
+
+
+def usual_learning_rate(model: ModelFacts) -> float:
+    """The highest learning rate that is usual for LoRA on a model (guide 3.1), whatever its space states."""
+    return USUAL_RATE * (1.0 if model.parameters >= LARGE else width_factor(model))
 
 
 def parameters(model: ModelFacts) -> str:

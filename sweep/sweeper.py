@@ -10,6 +10,7 @@ from rich.console import Console
 
 from spaces.space import SearchSpace
 from sweep import header
+from sweep.advisor import make_advisor
 from sweep.artifacts import Artifacts
 from sweep.asked import Asked, Prepared, check, make_design, worker_setup
 from sweep.batch_split import batch_notes
@@ -130,7 +131,7 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, console: Conso
         )
         with stop_on_signals(session), explained(options.storage):
             try:
-                _search(session, study, cells, options.expand)
+                _search(session, study, cells, _callbacks(session, options))
             except TrialInterrupted:
                 pass
             finally:
@@ -179,6 +180,7 @@ def _remember(study: optuna.Study, options: SweepOptions, asked: Asked, ready: R
         "dtype": ready.model.dtype,
         "device": ready.device.name,
         "expand": options.expand,
+        "advisor": options.advisor,
         FROM: asked.start.origin.to_dict() if asked.start else None,
     }
     for key, value in {SOURCE: source, **asked.attributes}.items():
@@ -199,17 +201,35 @@ def _open_study(
     return optuna.load_study(study_name=name, storage=storage)
 
 
-def _search(session: Session, study: optuna.Study, cells: Sequence[Cell], expand: bool) -> None:
+# What Optuna calls when a trial has ended; without a trial before the first one, for those of earlier sessions.
+Callback = Callable[[optuna.Study, FrozenTrial | None], None]
+
+
+def _callbacks(session: Session, options: SweepOptions) -> list[Callback]:
+    """What looks at a search's trials as they end, and has others tried."""
+    return [
+        *([make_expander(session)] if options.expand else []),
+        *([make_advisor(session)] if options.advisor else []),
+    ]
+
+
+def _search(session: Session, study: optuna.Study, cells: Sequence[Cell], searching: Sequence[Callback]) -> None:
     """Has Optuna run trials until the study's total is reached, or every cell of its design is run.
 
     Rounds, because a failed trial, and one that a constraint ruled out, does not count.
+
+    Args:
+        session: What the trials share.
+        study: Optuna's.
+        cells: A design's cells; none for a search.
+        searching: What has other trials tried; a design's are settled.
     """
     objective, watch = make_objective(session), FailureWatch()
     callbacks: list[Callable[[optuna.Study, FrozenTrial], None]] = [watch, clean_up(session.output)]
-    if expand and not cells:
-        expander = make_expander(session)
-        expander(study, None)  # trials of earlier sessions may crowd an edge
-        callbacks.append(expander)
+    if not cells:
+        for callback in searching:
+            callback(study, None)
+        callbacks += searching
     while not session.stopping.is_set():
         left = session.total - len(finished_trials(study))
         if cells:

@@ -2,27 +2,50 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sweep.diagnosis_words import change_words
+from sweep.scaling import usual_learning_rate
 from trials.config import TrialConfig
 from trials.curve import LearningCurve
 from trials.diagnosis import DIAGNOSES, diagnose
-from trials.finding import Diagnosis
+from trials.finding import Diagnosis, Finding
 from trials.logged import LoggedCurve, Settings
+from trials.protocol import ModelFacts
+from trials.remedies import remedy
 
 # Trials with something to mend that are told of each kind, before it says "and more".
 MOST_TOLD = 3
 
 
-def diagnose_trial(curve: LearningCurve, config: TrialConfig) -> Diagnosis | None:
+def diagnose_trial(curve: LearningCurve, config: TrialConfig, model: ModelFacts) -> Diagnosis | None:
     """A trial's diagnosis; None when it has no report.
 
-    No loss is too high by itself here: the study's other trials show what its model reaches on its data.
+    No loss is too high by itself here: the study's other trials show what its model reaches on its data. What a trial
+    was stopped for is part of its diagnosis, also where its curve alone is too short to tell.
     """
     if not curve.reports:
         return None
-    return diagnose(LoggedCurve.of(curve.reports), Settings.of(config), high_loss=math.inf)
+    settings = replace(Settings.of(config), usual_learning_rate=usual_learning_rate(model))
+    diagnosis = diagnose(LoggedCurve.of(curve.reports), settings, high_loss=math.inf)
+    stopped = _stopped_for(curve)
+    if stopped is None or diagnosis.sick:
+        return diagnosis
+    return replace(diagnosis, findings=(replace(stopped, remedy=remedy(stopped, settings)),), calm="")
+
+
+def _stopped_for(curve: LearningCurve) -> Finding | None:
+    """The state for which a trial is stopped at its last report, whatever other trials do."""
+    for kind, words, rule in (
+        ("divergence", curve.divergence(), "1.2, 2.1"),
+        ("over-fitting", curve.sustained_rise(), "1.2, 2.3"),
+    ):
+        if words is not None:
+            best = curve.best
+            start = curve.reports[-1].step if kind == "divergence" or best is None else best.step
+            return Finding(kind, words.split(": ", 1)[1], rule, start)
+    return None
 
 
 def note_lines(diagnosis: Diagnosis) -> list[str]:

@@ -38,7 +38,12 @@ class EvaluationPoint(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What is known of a run's settings, with LLaMA-Factory's names; None is not known."""
+    """What is known of a run's settings, with LLaMA-Factory's names; None is not known.
+
+    Attributes:
+        usual_learning_rate: The highest rate that is usual for the run's model; None takes the guide's, which is meant
+            for models of billions of parameters.
+    """
 
     learning_rate: float | None = None
     lr_scheduler_type: str | None = None
@@ -49,6 +54,7 @@ class Settings:
     lora_rank: int | None = None
     lora_alpha: float | None = None
     val_size: float | None = None
+    usual_learning_rate: float | None = None
 
     @classmethod
     def of(cls, config: TrialConfig) -> "Settings":

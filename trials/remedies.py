@@ -5,8 +5,10 @@ from trials.logged import Settings
 
 # The guide's before → after, as factors: 1e-4 → 5e-5 or 2e-5 (2.1), 5e-5 → 2e-4 (2.2), × 5 to 10 (2.4).
 GENTLER, MUCH_GENTLER, STRONGER, PROBING = 0.5, 0.2, 4.0, 5.0
-# LoRA's usual rates end at 2e-4 (3.1): above ten times that a half is not enough, and nothing is raised further.
+# LoRA's usual rates end at 2e-4 (3.1), for models of billions of parameters.
 USUAL_RATE = 2e-4
+# Above so many times the usual rate a half is not enough, and nothing is raised further.
+FAR_ABOVE = 10
 LONGEST_WARMUP = 0.2  # 2.1's longer one
 LEAST_WARMUP = 0.1  # 2.1's first one
 MOST_EPOCHS, FEWEST_EPOCHS = 10.0, 2.0  # 3.4, 2.3
@@ -36,10 +38,14 @@ def _whole(setting: str, before: float | None, after: float, words: str) -> Chan
     return Change(setting, words, before, int(after) if float(after).is_integer() else after)
 
 
+def _highest(settings: Settings) -> float:
+    return FAR_ABOVE * (settings.usual_learning_rate or USUAL_RATE)
+
+
 def _calmer(finding: Finding, settings: Settings) -> tuple[Change, ...]:
     """2.1: a smaller rate, more accumulation, a longer warm-up."""
     accumulation, warmup = settings.gradient_accumulation_steps, settings.warmup_ratio
-    grave = finding.kind == "divergence" or (settings.learning_rate or 0.0) > 10 * USUAL_RATE
+    grave = finding.kind == "divergence" or (settings.learning_rate or 0.0) > _highest(settings)
     first = _rate(settings, MUCH_GENTLER, "a fifth") if grave else _rate(settings, GENTLER, "half")
     changes = [first, _whole("gradient_accumulation_steps", accumulation, 2 * (accumulation or 0), "double")]
     if warmup is None or warmup < LONGEST_WARMUP:
@@ -62,7 +68,7 @@ def _stronger(finding: Finding, settings: Settings) -> tuple[Change, ...]:
         settings.lora_alpha,
     )
     changes = []
-    if rate is None or rate * STRONGER <= 10 * USUAL_RATE:
+    if rate is None or rate * STRONGER <= _highest(settings):
         changes.append(_rate(settings, STRONGER, "four times"))
     if epochs is None or epochs < MOST_EPOCHS:
         more = min(MOST_EPOCHS, 3 * (epochs or 0))

@@ -1,5 +1,6 @@
 """Every trial that ends gets its diagnosis: in our table, in Optuna, in the dashboard's note, over the study."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -14,7 +15,7 @@ from sweep.results import Results, metadata
 from sweep.storage import SweepStorage, open_storage
 from sweep.study import IDENTITY
 from sweep.trial_diagnosis import diagnose_trial, diagnosis_words, note_lines
-from tests.sweep.fakes import FakeSweep, curve, make_space
+from tests.sweep.fakes import FakeSweep, curve, make_ready, make_space
 from trials.config import TrialConfig
 from trials.curve import LearningCurve
 from trials.diagnosis import diagnose
@@ -29,6 +30,9 @@ OVER_FITTING = curve(
     train_losses=(3.0, 2.5, 2.2, 2.0, 1.8, 1.6, 1.4, 1.2, 1.0, 0.8),
     total=10,
 )
+
+
+MODEL = make_ready().model
 
 
 def found(kind: str) -> dict[str, object]:
@@ -52,11 +56,41 @@ class TestOneTrial:
         assert {"setting": "lora_alpha", "before": alpha, "after": alpha / 2, "words": "half"} in finding["remedy"]
         assert f"To try: lora_alpha {alpha:g} → {alpha / 2:g}" in sweep.note()
 
-    def test_a_trial_that_is_pruned_early_is_not_judged(self, tmp_path: Path) -> None:
+    def test_a_trial_that_ends_early_is_not_judged(self, tmp_path: Path) -> None:
+        sweep = FakeSweep(tmp_path, curve(3.0, 3.5))
+        sweep.play()
+        assert sweep.trial().user_attrs[DIAGNOSIS] == "too short to tell"
+
+    def test_a_trial_that_was_stopped_for_divergence_is_said_to_diverge_however_short(self, tmp_path: Path) -> None:
         sweep = FakeSweep(tmp_path, curve(3.0, 5.0))
         sweep.play()
         assert sweep.row()["state"] == "pruned"
-        assert sweep.trial().user_attrs[DIAGNOSIS] == "too short to tell"
+        assert sweep.trial().user_attrs[DIAGNOSIS] == "divergence"
+        (finding,) = sweep.results.diagnoses()[0]["findings"]
+        assert finding["evidence"] == "evaluation loss 5.000 at step 4 is more than 1 above the first, 3.000"
+        assert (finding["start_step"], finding["guide"]) == (4, "1.2, 2.1")
+        assert finding["remedy"][0]["setting"] == "learning_rate"
+        assert finding["remedy"][0]["after"] == pytest.approx(finding["remedy"][0]["before"] / 5, rel=0.01)
+
+    def test_a_trial_that_was_stopped_for_a_rise_is_said_to_over_fit(self) -> None:
+        rising = curve(3.0, 2.5, 2.51, 2.53, 2.56, train_losses=(3.0, 2.5, 2.3, 2.2, 2.1), total=30)
+        diagnosis = diagnose_trial(LearningCurve(rising), TrialConfig(), MODEL)
+        assert diagnosis is not None
+        assert diagnosis.kinds == ("over-fitting",)
+        assert (diagnosis.findings[0].start, diagnosis.findings[0].rule) == (4, "1.2, 2.3")
+        assert diagnosis.findings[0].remedy[0].setting == "lora_alpha"
+
+    def test_what_is_usual_for_a_small_model_is_what_a_remedy_may_raise_a_rate_to(self) -> None:
+        flat = curve(*(3.0 - 0.02 * n for n in range(12)), total=12)
+        config = TrialConfig(learning_rate=1e-3, lora_rank=8)
+        large = dataclasses.replace(MODEL, parameters=7 * 10**9, hidden_size=4096)
+        raised = []
+        for model in (MODEL, large):
+            diagnosis = diagnose_trial(LearningCurve(flat), config, model)
+            assert diagnosis is not None
+            assert diagnosis.kinds == ("under-fitting",)
+            raised.append(any(change.setting == "learning_rate" for change in diagnosis.findings[0].remedy))
+        assert raised == [True, False]
 
     def test_a_diverged_trial_is_told_in_strict_json(self, tmp_path: Path) -> None:
         sweep = FakeSweep(tmp_path, curve(3.0, 2.8, 2.9, 2.8, math.nan))
@@ -74,7 +108,7 @@ class TestOneTrial:
 
     def test_no_loss_is_too_high_by_itself(self) -> None:
         high = curve(*PLATEAU, total=len(PLATEAU))
-        diagnosis = diagnose_trial(LearningCurve(high), TrialConfig())
+        diagnosis = diagnose_trial(LearningCurve(high), TrialConfig(), MODEL)
         assert diagnosis is not None
         assert diagnosis.kinds == ("healthy",)
         assert diagnose(LoggedCurve.of(high)).kinds != ("healthy",), "a stranger's log with such a plateau is not"
@@ -83,7 +117,7 @@ class TestOneTrial:
 def test_a_trial_that_ends_again_has_one_diagnosis(tmp_path: Path) -> None:
     sweep = FakeSweep(tmp_path, FALLING)
     sweep.play()
-    worse = diagnose_trial(LearningCurve(OVER_FITTING), TrialConfig())
+    worse = diagnose_trial(LearningCurve(OVER_FITTING), TrialConfig(), MODEL)
     assert worse is not None
     sweep.results.diagnosed(0, worse)
     assert [one["findings"][0]["kind"] for one in sweep.results.diagnoses().values()] == ["over-fitting"]
