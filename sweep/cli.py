@@ -184,16 +184,22 @@ def confirm(
 def diagnose(
     files: Annotated[
         list[Path],
-        typer.Argument(help="trainer_log.jsonl, trainer_state.json, or folders of them.", metavar="FILE…"),
+        typer.Argument(
+            help="trainer_log.jsonl, trainer_state.json, or folders of them; or a study's name, or one of its trials "
+            "like sft_lora/7.",
+            metavar="FILE_OR_TRIAL…",
+        ),
     ],
+    storage: options.Storage = DEFAULT_STORAGE,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
     picture: Annotated[bool, typer.Option(help="Draw each curve with the findings marked, beside its log.")] = True,
     to: Annotated[Path | None, typer.Option(help="Folder for the pictures. Default: each beside its log.")] = None,
+    output: options.Output = DEFAULT_OUTPUT,
 ) -> None:
     """Say what the curves of finished or running fine-tunings show, and what to change."""
     from sweep.diagnose_command import diagnose_command
 
-    diagnose_command(files, json, picture, to)
+    diagnose_command(files, json, picture, to, storage, output)
 
 
 @app.command()

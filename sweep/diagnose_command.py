@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from sweep.diagnose_study import trials_named
 from sweep.diagnosis_words import WIDTH, heading, words
 from sweep.errors import SweepError
 from sweep.progress import printable
@@ -26,7 +27,7 @@ from trials.symptoms_level import HIGH_LOSS
 
 @dataclass(frozen=True)
 class _Read:
-    """One run of a log and what was found; or why the file is no log."""
+    """One run of a log, or a study's trial by its name, and what was found; or why the file is no log."""
 
     path: Path
     run: int = 1
@@ -34,21 +35,28 @@ class _Read:
     curve: LoggedCurve | None = None
     diagnosis: Diagnosis | None = None
     why_not: str = ""
+    name: str = ""
 
 
-def diagnose_command(files: Sequence[Path], as_json: bool, picture: bool, to: Path | None) -> None:
-    """Diagnoses logs and folders of logs; a file that is none is said to be that, and the others go on.
+def diagnose_command(
+    files: Sequence[Path], as_json: bool, picture: bool, to: Path | None, storage: str, output: Path
+) -> None:
+    """Diagnoses logs, folders of logs and trials; a file that is none is said to be that, and the others go on.
+
+    Args:
+        files: Paths; or, where there is no such path, a study's name or one of its trials like "sft_lora/7".
+        as_json: Print JSON, for programs.
+        picture: Whether curves are drawn.
+        to: The pictures' folder; None for each beside its log.
+        storage: Where the studies are.
+        output: The folder of their logs.
 
     Raises:
-        SweepError: A path does not exist, or no file was a log.
+        SweepError: There is neither such a path nor such a trial, or no file was a log.
     """
-    missing = [file for file in files if not file.exists()]
-    if missing:
-        raise SweepError(
-            f"{_shown(missing[0])} does not exist; allowed: a trainer_log.jsonl, a trainer_state.json, or a "
-            "folder of them"
-        )
-    read = [one for file in files for one in _read_all(file)]
+    read = []
+    for file in files:
+        read += _read_all(file) if file.exists() else _read_trials(file, storage, output)
     console, many = Console(), len(read) > 1
     pictures = [_draw(one, to) if picture else "" for one in read]
     if as_json:
@@ -62,6 +70,17 @@ def diagnose_command(files: Sequence[Path], as_json: bool, picture: bool, to: Pa
             if many
             else "this is no log with losses: nothing was diagnosed"
         )
+
+
+def _read_trials(file: Path, storage: str, output: Path) -> list[_Read]:
+    allowed = "a trainer_log.jsonl, a trainer_state.json, a folder of them, or a study's trial like sft_lora/7"
+    if file.is_absolute() or file.suffix in (".json", ".jsonl"):
+        raise SweepError(f"{_shown(file)} does not exist; allowed: {allowed}")
+    try:
+        trials = trials_named(file.as_posix(), storage, output)
+    except SweepError as error:
+        raise SweepError(f"{_shown(file)} is no file or folder; allowed: {allowed}\n(as a study: {error})") from error
+    return [_Read(one.log, curve=one.curve, diagnosis=one.diagnosis, name=one.name) for one in trials]
 
 
 def _read_all(file: Path) -> list[_Read]:
@@ -93,6 +112,8 @@ def _draw(one: _Read, to: Path | None) -> str:
         return ""
     from sweep.diagnosis_plots import diagnosis_picture, place, source
 
+    if to is None and not one.path.parent.is_dir():
+        return "not drawn: the trial's folder is not on this machine (--to FOLDER puts it elsewhere)"
     try:
         path = place(one.path, one.run, one.runs, to)
         diagnosis_picture(path, one.curve, one.diagnosis, _name(one), source(one.path, one.run))
@@ -110,6 +131,8 @@ def _lines(one: _Read, drawn: str, many: bool) -> list[str]:
 
 def _plain(one: _Read, drawn: str) -> dict[str, Any]:
     said: dict[str, Any] = {"file": str(one.path), "run": one.run, "runs": one.runs}
+    if one.name:
+        said["trial"] = one.name
     if one.curve is None or one.diagnosis is None:
         return said | {"not_a_log": one.why_not}
     return said | {
@@ -123,6 +146,8 @@ def _plain(one: _Read, drawn: str) -> dict[str, Any]:
 
 
 def _name(one: _Read) -> str:
+    if one.name:
+        return printable(one.name)
     return _shown(one.path) + (f", run {one.run} of {one.runs}" if one.runs > 1 else "")
 
 

@@ -18,6 +18,7 @@ from sweep.progress import Progress, StudyView, TrialView
 from sweep.pruners import HORIZON, WARMUP
 from sweep.recovery import OWNER, first_number, lost_numbers, this_process
 from sweep.results import Results, target_name
+from sweep.scaling import usual_learning_rate
 from sweep.study import INFEASIBLE, best_trial, finished_trials
 from sweep.trial_diagnosis import diagnose_trial
 from sweep.trial_files import delete_adapter, delete_checkpoints, trial_folder, write_config
@@ -187,7 +188,7 @@ class OneTrial:
         trial.set_user_attr("reason", ending.told)
         if ending.trainable_parameters is not None:
             trial.set_user_attr("trainable_parameters", ending.trainable_parameters)
-        diagnosis = diagnose_trial(curve, self._config, session.plan.ready.model)
+        diagnosis = diagnose_trial(curve, self._config, usual_learning_rate(session.plan.ready.model))
         if diagnosis is not None:
             trial.set_user_attr(DIAGNOSIS, ", ".join(diagnosis.kinds))
             session.results.diagnosed(trial.number, diagnosis)

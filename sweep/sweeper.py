@@ -31,7 +31,7 @@ from sweep.recovery import put_back_interrupted, put_back_own
 from sweep.results import Results
 from sweep.samplers import SeededTPE
 from sweep.say import say
-from sweep.scaling import Scaling, scale_learning_rate
+from sweep.scaling import Scaling, scale_learning_rate, usual_learning_rate
 from sweep.stopping import FailureWatch, stop_on_signals
 from sweep.storage import open_storage
 from sweep.study import (
@@ -179,6 +179,7 @@ def _remember(study: optuna.Study, options: SweepOptions, asked: Asked, ready: R
         "rows": ready.data["rows_read"],
         "dtype": ready.model.dtype,
         "device": ready.device.name,
+        "usual_learning_rate": usual_learning_rate(ready.model),
         "expand": options.expand,
         "advisor": options.advisor,
         FROM: asked.start.origin.to_dict() if asked.start else None,

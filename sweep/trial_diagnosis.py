@@ -6,29 +6,35 @@ from dataclasses import replace
 from typing import Any
 
 from sweep.diagnosis_words import change_words
-from sweep.scaling import usual_learning_rate
 from trials.config import TrialConfig
 from trials.curve import LearningCurve
 from trials.diagnosis import DIAGNOSES, diagnose
 from trials.finding import Diagnosis, Finding
 from trials.logged import LoggedCurve, Settings
-from trials.protocol import ModelFacts
 from trials.remedies import remedy
 
 # Trials with something to mend that are told of each kind, before it says "and more".
 MOST_TOLD = 3
 
 
-def diagnose_trial(curve: LearningCurve, config: TrialConfig, model: ModelFacts) -> Diagnosis | None:
+def diagnose_trial(
+    curve: LearningCurve, config: TrialConfig, usual_rate: float | None, logged: LoggedCurve | None = None
+) -> Diagnosis | None:
     """A trial's diagnosis; None when it has no report.
 
     No loss is too high by itself here: the study's other trials show what its model reaches on its data. What a trial
     was stopped for is part of its diagnosis, also where its curve alone is too short to tell.
+
+    Args:
+        curve: Its evaluations.
+        config: Its settings.
+        usual_rate: The highest learning rate that is usual for its model; None when not known.
+        logged: The same run with all its steps, where there is a log.
     """
     if not curve.reports:
         return None
-    settings = replace(Settings.of(config), usual_learning_rate=usual_learning_rate(model))
-    diagnosis = diagnose(LoggedCurve.of(curve.reports), settings, high_loss=math.inf)
+    settings = replace(Settings.of(config), usual_learning_rate=usual_rate)
+    diagnosis = diagnose(logged or LoggedCurve.of(curve.reports), settings, high_loss=math.inf)
     stopped = _stopped_for(curve)
     if stopped is None or diagnosis.sick:
         return diagnosis

@@ -33,6 +33,7 @@ from sweep.results import Results, metadata
 from sweep.samplers import SeededTPE
 from sweep.trial_diagnosis import diagnose_trial
 from tests.benchmarks.record_advice import BATCHES, CURVES, RANKS, RATES, RATIOS, config
+from tests.benchmarks.record_states import GOOD_RATE
 from tests.sweep.fakes import FakeLauncher, make_plan, make_space
 from trials.curve import LearningCurve
 from trials.report import Report
@@ -143,7 +144,7 @@ def make_objective(session: Session, task: str, recorded: Recorded, seed: int) -
                     raise optuna.TrialPruned
         finally:
             trial.set_user_attr("rows", reports[-1].step * params["effective_batch_size"])
-            diagnosis = diagnose_trial(LearningCurve(reports), settings, session.plan.ready.model)
+            diagnosis = diagnose_trial(LearningCurve(reports), settings, GOOD_RATE)
             if diagnosis is not None:
                 session.results.diagnosed(trial.number, diagnosis)
         return min(report.eval_loss for report in reports)

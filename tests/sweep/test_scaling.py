@@ -7,7 +7,7 @@ import pytest
 
 from spaces.load import load_space
 from sweep.errors import SweepError
-from sweep.scaling import Scaling, may_scale, scale_learning_rate
+from sweep.scaling import Scaling, may_scale, scale_learning_rate, usual_learning_rate
 from sweep.study import Identity, check_identity
 from tests.sweep.fakes import BUDGET, make_ready, make_space
 from trials.protocol import ModelFacts
@@ -130,3 +130,8 @@ def test_a_space_that_differs_is_compared_as_it_was_asked_for() -> None:
     now = Identity.of(load_space("sft_lora").override(["lora_rank=8,16"]), BUDGET, 7)
     (found,) = now.differences(identity(scaled()).to_dict())
     assert found == "another version of the space sft_lora (differs in lora_rank)"
+
+
+def test_what_is_usual_moves_with_the_width_of_small_models_only() -> None:
+    assert usual_learning_rate(SMALL) == pytest.approx(2e-4 * (4096 / 576) ** 0.78, rel=1e-3)
+    assert usual_learning_rate(LARGE) == 2e-4
