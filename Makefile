@@ -6,7 +6,7 @@
 #                              SCALE_LR= EXPAND=1 ADVISOR=1 ARGS=]
 #   make dashboard [STORAGE= HOST= PORT=]
 #   make test | lint | check-exports | bench-coordinator | bench-cpu-workers | bench-compare | bench-trends |
-#   bench-expansion | clean
+#   bench-expansion | bench-advice | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -30,7 +30,8 @@ RUN_OPTIONS = $(call option,--space,$(SPACE)) $(call option,--model,$(MODEL)) \
 	$(if $(filter-out 0,$(EXPAND)),--expand) $(if $(filter-out 0,$(ADVISOR)),--advisor) $(ARGS)
 DASHBOARD_OPTIONS = $(call option,--storage,$(STORAGE)) $(call option,--host,$(HOST)) $(call option,--port,$(PORT))
 
-.PHONY: help sweep dashboard test lint check-exports bench-coordinator bench-cpu-workers bench-compare bench-trends bench-expansion clean
+.PHONY: help sweep dashboard test lint check-exports bench-coordinator bench-cpu-workers bench-compare bench-trends bench-expansion \
+	bench-advice clean
 
 help:
 	@sed -n 's/^# \{0,1\}//;2,9p' Makefile
@@ -79,6 +80,9 @@ bench-trends: $(VENV)/.ready-dev
 
 bench-expansion: $(VENV)/.ready-dev
 	$(BIN)/python -m tests.benchmarks.expansion
+
+bench-advice: $(VENV)/.ready-dev
+	$(BIN)/python -m tests.benchmarks.advice
 
 clean:
 	rm -rf $(VENV) $(LLAMAFACTORY)

@@ -8,12 +8,11 @@ from sweep.errors import SweepError
 from sweep.results import Results
 from sweep.storage import open_storage
 from sweep.study import SOURCE, load_study
-from sweep.trial_diagnosis import diagnose_trial
+from sweep.trial_diagnosis import diagnose_trial, logged_curve
 from sweep.trial_files import LOG
 from trials.config import TrialConfig
 from trials.finding import Diagnosis
 from trials.logged import LoggedCurve
-from trials.logs import read_log
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,7 @@ def _trial(
 ) -> StudyTrial | None:
     reports = results.curve(row["trial_number"])
     log = output / row["folder"] / LOG
-    # A log of several runs is none of this program's making.
-    logged = read_log(log) if log.is_file() else []
-    curve = logged[0] if len(logged) == 1 else LoggedCurve.of(reports.reports)
+    curve = logged_curve(log.parent, reports)
     diagnosis = diagnose_trial(reports, TrialConfig.from_dict(row["config"]), usual, curve)
     return None if diagnosis is None else StudyTrial(f"{study_name}/{row['trial_number']}", log, curve, diagnosis)
 

@@ -20,7 +20,7 @@ from sweep.recovery import OWNER, first_number, lost_numbers, this_process
 from sweep.results import Results, target_name
 from sweep.scaling import usual_learning_rate
 from sweep.study import INFEASIBLE, best_trial, finished_trials
-from sweep.trial_diagnosis import diagnose_trial
+from sweep.trial_diagnosis import diagnose_trial, logged_curve
 from sweep.trial_files import delete_adapter, delete_checkpoints, trial_folder, write_config
 from trials.config import TrialConfig
 from trials.schedule import report_steps, warmup_steps
@@ -188,7 +188,8 @@ class OneTrial:
         trial.set_user_attr("reason", ending.told)
         if ending.trainable_parameters is not None:
             trial.set_user_attr("trainable_parameters", ending.trainable_parameters)
-        diagnosis = diagnose_trial(curve, self._config, usual_learning_rate(session.plan.ready.model))
+        usual = usual_learning_rate(session.plan.ready.model)
+        diagnosis = diagnose_trial(curve, self._config, usual, logged_curve(self._folder, curve))
         if diagnosis is not None:
             trial.set_user_attr(DIAGNOSIS, ", ".join(diagnosis.kinds))
             session.results.diagnosed(trial.number, diagnosis)

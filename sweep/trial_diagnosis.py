@@ -3,22 +3,41 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from sweep.diagnosis_words import change_words
+from sweep.trial_files import LOG
 from trials.config import TrialConfig
 from trials.curve import LearningCurve
 from trials.diagnosis import DIAGNOSES, diagnose
 from trials.finding import Diagnosis, Finding
+from trials.log_records import NotALog
 from trials.logged import LoggedCurve, Settings
+from trials.logs import read_log
 from trials.remedies import remedy
 
 # Trials with something to mend that are told of each kind, before it says "and more".
 MOST_TOLD = 3
 
 
+def logged_curve(folder: Path, curve: LearningCurve) -> LoggedCurve:
+    """A trial's points: of every step from its log; of every evaluation where its steps were logged elsewhere.
+
+    Args:
+        folder: The trial's.
+        curve: Its evaluations.
+    """
+    try:
+        (logged,) = read_log(folder / LOG)
+    except (NotALog, ValueError):  # no log; or one of several runs, which is none of this program's making
+        return LoggedCurve.of(curve.reports)
+    # Between two evaluations there is a step at least.
+    return logged if len(logged.training) >= len(curve.reports) else LoggedCurve.of(curve.reports)
+
+
 def diagnose_trial(
-    curve: LearningCurve, config: TrialConfig, usual_rate: float | None, logged: LoggedCurve | None = None
+    curve: LearningCurve, config: TrialConfig, usual_rate: float | None, logged: LoggedCurve
 ) -> Diagnosis | None:
     """A trial's diagnosis; None when it has no report.
 
@@ -29,12 +48,12 @@ def diagnose_trial(
         curve: Its evaluations.
         config: Its settings.
         usual_rate: The highest learning rate that is usual for its model; None when not known.
-        logged: The same run with all its steps, where there is a log.
+        logged: The same run's points, as `logged_curve` reads them.
     """
     if not curve.reports:
         return None
     settings = replace(Settings.of(config), usual_learning_rate=usual_rate)
-    diagnosis = diagnose(logged or LoggedCurve.of(curve.reports), settings, high_loss=math.inf)
+    diagnosis = diagnose(logged, settings, high_loss=math.inf)
     stopped = _stopped_for(curve)
     if stopped is None or diagnosis.sick:
         return diagnosis

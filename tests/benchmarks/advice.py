@@ -10,7 +10,7 @@ import io
 import json
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,32 +32,59 @@ from sweep.pruners import HORIZON, TrendPruner
 from sweep.results import Results, metadata
 from sweep.samplers import SeededTPE
 from sweep.trial_diagnosis import diagnose_trial
-from tests.benchmarks.record_advice import BATCHES, CURVES, RANKS, RATES, RATIOS, config
-from tests.benchmarks.record_states import GOOD_RATE
+from tests.benchmarks.advice_grid import BATCHES, CURVES, RANKS, RATES, RATIOS, TASKS, config
 from tests.sweep.fakes import FakeLauncher, make_plan, make_space
 from trials.curve import LearningCurve
+from trials.logged import EvaluationPoint, LoggedCurve, TrainingPoint
 from trials.report import Report
 
+# The highest rate that is usual for the tiny model, as a study reckons it (`sweep.scaling`): it is 128 wide.
+USUAL_RATE = 2e-4 * (4096 / 128) ** 0.78
 NOISE = 0.01  # nats, of a trial that is run again
 NEAR = 0.01  # "within 1 %" of the best known loss
 TOTAL = 30  # trials a study; one that gets near later counts as one more
 # Where the search begins: all rates that were recorded, and two parts of them that the best rate is at the edge of.
 RANGES = {"all": (RATES[0], RATES[-1]), "too low": (RATES[0], 5e-3), "too high": (5e-3, RATES[-1])}
-Recorded = Mapping[tuple[Any, ...], Mapping[float, list[list[float]]]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's losses.
+
+    Attributes:
+        training: In nats per token, one a step.
+        steps: Those after which it was evaluated.
+        evaluation: In nats per token, one for each of those.
+    """
+
+    training: Sequence[float]
+    steps: Sequence[int]
+    evaluation: Sequence[float]
+
+    @property
+    def whole(self) -> bool:
+        """Whether all its losses are finite."""
+        return all(map(math.isfinite, [*self.training, *self.evaluation]))
+
+
+Recorded = Mapping[tuple[Any, ...], Mapping[float, Run]]
 
 
 def read(path: Path = CURVES) -> dict[str, Recorded]:
-    """Recorded curves by task, by the knobs but for the learning rate, and by the learning rate."""
-    found: dict[str, dict[tuple[Any, ...], dict[float, list[list[float]]]]] = {}
+    """Recorded runs by task, by the knobs but for the learning rate, and by the learning rate."""
+    found: dict[str, dict[tuple[Any, ...], dict[float, Run]]] = {}
     for line in map(json.loads, path.read_text(encoding="utf8").splitlines()):
         knobs = dict(line["knobs"])
         rate = knobs.pop("learning_rate")
-        found.setdefault(line["task"], {}).setdefault(tuple(knobs.values()), {})[rate] = line["curve"]
+        steps, losses = zip(*line["evaluation"], strict=True)
+        found.setdefault(line["task"], {}).setdefault(tuple(knobs.values()), {})[rate] = Run(
+            line["training"], steps, losses
+        )
     return dict(found)
 
 
-def curve_at(recorded: Recorded, params: Mapping[str, Any]) -> list[list[float]]:
-    """A trial's curve, [reports, 3]: step, training loss, evaluation loss.
+def run_at(recorded: Recorded, params: Mapping[str, Any]) -> Run:
+    """A trial's losses.
 
     Between two recorded rates losses are interpolated in the rate's logarithm; next to a run that was lost, the nearer
     one is taken.
@@ -69,10 +96,14 @@ def curve_at(recorded: Recorded, params: Mapping[str, Any]) -> list[list[float]]
     if below == above:
         return runs[below]
     share = math.log(rate / below) / math.log(above / below)
-    low, high = np.array(runs[below]), np.array(runs[above])
-    if len(low) != len(high) or not (np.isfinite(low).all() and np.isfinite(high).all()):
-        return runs[below] if share < 0.5 else runs[above]
-    return [list(point) for point in (1 - share) * low + share * high]
+    low, high = runs[below], runs[above]
+    if not (low.whole and high.whole and low.steps == high.steps):
+        return low if share < 0.5 else high
+    training, evaluation = (
+        ((1 - share) * np.array(one) + share * np.array(other)).tolist()
+        for one, other in ((low.training, high.training), (low.evaluation, high.evaluation))
+    )
+    return Run(training, low.steps, evaluation)
 
 
 def best_known(recorded: Recorded, bounds: tuple[float, float]) -> float:
@@ -80,9 +111,9 @@ def best_known(recorded: Recorded, bounds: tuple[float, float]) -> float:
     return min(
         loss
         for runs in recorded.values()
-        for rate, points in runs.items()
+        for rate, run in runs.items()
         if bounds[0] <= rate <= bounds[1]
-        for _, _, loss in points
+        for loss in run.evaluation
         if math.isfinite(loss)
     )
 
@@ -118,38 +149,49 @@ class Searched:
     helped: str
 
 
-def _report(number: int, total: int, point: Sequence[float], total_steps: int) -> Report:
-    step, train_loss, eval_loss = point
-    return Report(number, total, int(step), total_steps, 0, number / total, train_loss, eval_loss, 1e-3, 1.0, 0.0, 0)
-
-
 def make_objective(session: Session, task: str, recorded: Recorded, seed: int) -> Callable[[optuna.Trial], float]:
-    """A trial that plays its curve, can be pruned, and is diagnosed when it ends."""
+    """A trial that plays its run, can be pruned, and is diagnosed when it ends."""
 
     def objective(trial: optuna.Trial) -> float:
         params = session.plan.space.walk(lambda knob: suggest(trial, knob))
-        settings = config(task, params)
-        points = curve_at(recorded, params)
+        run, settings = run_at(recorded, params), config(task, params)
         shift = np.random.default_rng([seed, trial.number]).normal(0, NOISE)
-        trial.set_user_attr(HORIZON, len(points))
+        trial.set_user_attr(HORIZON, len(run.steps))
         reports: list[Report] = []
         try:
-            for number, (step, train_loss, eval_loss) in enumerate(points, start=1):
-                last = int(points[-1][0])
-                reports.append(_report(number, len(points), (step, train_loss, eval_loss + shift), last))
-                if not math.isfinite(eval_loss):
+            for report in _reports(run, shift):
+                reports.append(report)
+                if LearningCurve(reports).divergence():
                     raise optuna.TrialPruned
-                trial.report(eval_loss + shift, number)
+                trial.report(report.eval_loss, report.evaluation)
                 if trial.should_prune():
                     raise optuna.TrialPruned
         finally:
             trial.set_user_attr("rows", reports[-1].step * params["effective_batch_size"])
-            diagnosis = diagnose_trial(LearningCurve(reports), settings, GOOD_RATE)
+            diagnosis = diagnose_trial(LearningCurve(reports), settings, USUAL_RATE, _logged(run, reports))
             if diagnosis is not None:
                 session.results.diagnosed(trial.number, diagnosis)
         return min(report.eval_loss for report in reports)
 
     return objective
+
+
+def _reports(run: Run, shift: float) -> Iterator[Report]:
+    before, total = 0, len(run.steps)
+    for number, (step, loss) in enumerate(zip(run.steps, run.evaluation, strict=True), start=1):
+        train_loss = statistics.mean(run.training[before:step])
+        yield Report(number, total, step, run.steps[-1], 0, number / total, train_loss, loss + shift, 1e-3, 1.0, 0.0, 0)
+        before = step
+
+
+def _logged(run: Run, reports: Sequence[Report]) -> LoggedCurve:
+    """A trial's log: a line a step, and one an evaluation."""
+    last = reports[-1].step
+    evaluations = tuple(EvaluationPoint(report.step, None, report.eval_loss) for report in reports)
+    training = tuple(
+        TrainingPoint(step, step / run.steps[-1], loss) for step, loss in enumerate(run.training[:last], start=1)
+    )
+    return LoggedCurve(training, {"": evaluations}, run.steps[-1])
 
 
 def search(
@@ -168,7 +210,7 @@ def search(
         total=total,
         keep_adapters=1,
     )
-    evaluations = len(next(iter(next(iter(recorded.values())).values())))
+    evaluations = TASKS[task][2]
     study = optuna.create_study(sampler=SeededTPE(seed, total), pruner=TrendPruner(evaluations, 1))
     callbacks = [make_advisor(session)] if advisor else []
     study.optimize(make_objective(session, task, recorded, seed), n_trials=total, callbacks=callbacks)

@@ -14,12 +14,13 @@ from sweep.results import Results, metadata
 from sweep.storage import SweepStorage, open_storage
 from sweep.study import IDENTITY
 from sweep.trial_diagnosis import diagnose_trial, diagnosis_words, note_lines
-from tests.sweep.fakes import FakeSweep, curve, make_space
+from tests.sweep.fakes import FakeSweep, curve, make_space, moved
 from trials.config import TrialConfig
 from trials.curve import LearningCurve
 from trials.diagnosis import diagnose
 from trials.finding import Diagnosis, Finding
 from trials.logged import LoggedCurve
+from trials.report import Report
 
 PLATEAU = (4.1, 3.6, 3.5, 3.47, *[3.46] * 8)
 FALLING = curve(3.0, 2.7, 2.5, 2.4, 2.375)
@@ -29,6 +30,11 @@ OVER_FITTING = curve(
     train_losses=(3.0, 2.5, 2.2, 2.0, 1.8, 1.6, 1.4, 1.2, 1.0, 0.8),
     total=10,
 )
+
+
+def diagnose_reports(reports: list[Report], usual_rate: float | None = None) -> Diagnosis | None:
+    """What a trial's evaluations show without a log, at a learning rate of 1e-3."""
+    return diagnose_trial(LearningCurve(reports), TrialConfig(learning_rate=1e-3), usual_rate, LoggedCurve.of(reports))
 
 
 def found(kind: str) -> dict[str, object]:
@@ -70,17 +76,17 @@ class TestOneTrial:
 
     def test_a_trial_that_was_stopped_for_a_rise_is_said_to_over_fit(self) -> None:
         rising = curve(3.0, 2.5, 2.51, 2.53, 2.56, train_losses=(3.0, 2.5, 2.3, 2.2, 2.1), total=30)
-        diagnosis = diagnose_trial(LearningCurve(rising), TrialConfig(), None)
+        diagnosis = diagnose_reports(rising)
         assert diagnosis is not None
         assert diagnosis.kinds == ("over-fitting",)
         assert (diagnosis.findings[0].start, diagnosis.findings[0].rule) == (4, "1.2, 2.3")
         assert diagnosis.findings[0].remedy[0].setting == "lora_alpha"
 
     def test_what_is_usual_for_its_model_is_what_a_remedy_may_raise_a_rate_to(self) -> None:
-        falling = LearningCurve(curve(*(3.0 - 0.02 * n for n in range(12)), total=12))
+        falling = curve(*(3.0 - 0.02 * n for n in range(12)), total=12)
         raised = []
         for usual in (None, 2e-4, 1e-3):
-            diagnosis = diagnose_trial(falling, TrialConfig(learning_rate=1e-3), usual)
+            diagnosis = diagnose_reports(falling, usual)
             assert diagnosis is not None
             assert diagnosis.kinds == ("under-fitting",)
             raised.append(any(change.setting == "learning_rate" for change in diagnosis.findings[0].remedy))
@@ -93,6 +99,13 @@ class TestOneTrial:
         assert "divergence" in [finding["kind"] for finding in diagnosis["findings"]]
         json.dumps(diagnosis, allow_nan=False)
 
+    def test_where_its_steps_were_logged_they_tell_what_its_evaluations_do_not(self, tmp_path: Path) -> None:
+        steps = [moved(step, train_loss=4.0 - step / 10) for step in range(1, 11)]
+        sweep = FakeSweep(tmp_path, FALLING, [*steps, *FALLING], [*steps[:2], *FALLING])
+        sweep.play()
+        told = [sweep.trial(number).user_attrs[DIAGNOSIS] for number in range(3)]
+        assert told == ["healthy", "under-fitting", "healthy"], "a log that lacks steps is not taken"
+
     def test_a_trial_without_a_report_has_none(self, tmp_path: Path) -> None:
         sweep = FakeSweep(tmp_path, [TrialFailed("no memory", "")])
         sweep.play()
@@ -102,7 +115,7 @@ class TestOneTrial:
 
     def test_no_loss_is_too_high_by_itself(self) -> None:
         high = curve(*PLATEAU, total=len(PLATEAU))
-        diagnosis = diagnose_trial(LearningCurve(high), TrialConfig(), None)
+        diagnosis = diagnose_reports(high)
         assert diagnosis is not None
         assert diagnosis.kinds == ("healthy",)
         assert diagnose(LoggedCurve.of(high)).kinds != ("healthy",), "a stranger's log with such a plateau is not"
@@ -111,7 +124,7 @@ class TestOneTrial:
 def test_a_trial_that_ends_again_has_one_diagnosis(tmp_path: Path) -> None:
     sweep = FakeSweep(tmp_path, FALLING)
     sweep.play()
-    worse = diagnose_trial(LearningCurve(OVER_FITTING), TrialConfig(), None)
+    worse = diagnose_reports(OVER_FITTING)
     assert worse is not None
     sweep.results.diagnosed(0, worse)
     assert [one["findings"][0]["kind"] for one in sweep.results.diagnoses().values()] == ["over-fitting"]
