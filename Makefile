@@ -3,7 +3,7 @@
 #   make sweep SPACE=sft_lora [MODEL= FROM_STUDY= DATASET= STUDY= STORAGE= N_TRIALS= MAX_STEPS= MAX_SAMPLES= SEED=
 #                              GPUS= GPUS_PER_TRIAL= TRIALS_PER_GPU= PER_DEVICE_TRAIN_BATCH_SIZE=
 #                              SET="knob=value knob=low..high" DESIGN=factorial OVER=knob,knob LEVELS= SEEDS=
-#                              SCALE_LR= EXPAND=1 ADVISOR=1 ARGS=]
+#                              SCALE_LR= EXPAND=1 ADVISOR=0 ARGS=]
 #   make dashboard [STORAGE= HOST= PORT=]
 #   make test | lint | check-exports | bench-coordinator | bench-cpu-workers | bench-compare | bench-trends |
 #   bench-expansion | bench-advice | clean
@@ -27,7 +27,7 @@ RUN_OPTIONS = $(call option,--space,$(SPACE)) $(call option,--model,$(MODEL)) \
 	$(call option,--design,$(DESIGN)) $(call option,--over,$(OVER)) \
 	$(call option,--levels,$(LEVELS)) $(call option,--seeds,$(SEEDS)) \
 	$(foreach knob,$(SET),--set $(call quote,$(knob))) $(call option,--scale-lr,$(SCALE_LR)) \
-	$(if $(filter-out 0,$(EXPAND)),--expand) $(if $(filter-out 0,$(ADVISOR)),--advisor) $(ARGS)
+	$(if $(filter-out 0,$(EXPAND)),--expand) $(if $(filter 0,$(ADVISOR)),--no-advisor) $(ARGS)
 DASHBOARD_OPTIONS = $(call option,--storage,$(STORAGE)) $(call option,--host,$(HOST)) $(call option,--port,$(PORT))
 
 .PHONY: help sweep dashboard test lint check-exports bench-coordinator bench-cpu-workers bench-compare bench-trends bench-expansion \

@@ -49,7 +49,7 @@ def run(
     set_: options.Set = None,
     scale_lr: options.ScaleLr = "auto",
     expand: options.Expand = False,
-    advisor: options.Advisor = False,
+    advisor: options.Advisor = True,
     pruner: options.Pruner = "",
     design: options.Design = TPE,
     over: options.Over = "",

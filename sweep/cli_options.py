@@ -95,9 +95,9 @@ Expand = Annotated[
 Advisor = Annotated[
     bool,
     typer.Option(
-        "--advisor",
-        help="Try what the guide would change about a trial whose curve is sick, in one trial of three at most; also "
-        "when a study goes on.",
+        "--advisor/--no-advisor",
+        help="Try what the guide would change about a trial whose curve is sick, in one trial of three at most. Not in "
+        "a factorial design.",
     ),
 ]
 Pruner = Annotated[

@@ -68,7 +68,7 @@ class SweepOptions:
     assignments: tuple[str, ...] = ()
     scale_lr: str = "auto"
     expand: bool = False
-    advisor: bool = False
+    advisor: bool = True
     pruner: str = ""
     design: str = TPE
     over: str = ""

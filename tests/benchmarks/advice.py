@@ -233,6 +233,7 @@ def main() -> None:
     """Prints, for each task and range, how soon both searches are near the best known loss."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=40, help="pairs of studies a row")
+    parser.add_argument("--first-seed", type=int, default=0, help="the first pair's; the others follow")
     parser.add_argument("--told", action="store_true", help="print how often remedies helped, study by study")
     asked = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -242,7 +243,7 @@ def main() -> None:
         for name, bounds in RANGES.items():
             pairs = [
                 [search(task, recorded, bounds, seed, advisor=advisor) for advisor in (False, True)]
-                for seed in range(asked.studies)
+                for seed in range(asked.first_seed, asked.first_seed + asked.studies)
             ]
             plain, advised = ([pair[place] for pair in pairs] for place in (0, 1))
             trials = [after.trials - before.trials for before, after in pairs]
