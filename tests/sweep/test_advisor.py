@@ -139,9 +139,12 @@ class TestInASearch:
 
     def test_nothing_waits_in_a_study_that_has_its_total(self, tmp_path: Path) -> None:
         sweep = self.advised(tmp_path, LOST, LOST, LOST)
+        sweep.session.total = 2
+        self.run(sweep, 2)
+        assert len(sweep.study.trials) == 2
         sweep.session.total = 3
-        self.run(sweep, 3)
-        assert all(trial.state != TrialState.WAITING for trial in sweep.study.trials)
+        make_advisor(sweep.session)(sweep.study, None)
+        assert [trial.state for trial in sweep.study.trials][2:] == [TrialState.WAITING]
 
     def test_an_earlier_sessions_trials_are_looked_at(self, tmp_path: Path) -> None:
         sweep = self.advised(tmp_path, LOST, curve(3.0, 2.7))

@@ -92,6 +92,16 @@ def test_alpha_is_changed_by_its_ratio_and_then_by_the_rank() -> None:
     assert [mend.knob for mend in made("lora_alpha", 16, 8, alpha_ratio=1)] == ["lora_rank"]
 
 
+def test_a_helper_goes_before_the_rank_whatever_its_name() -> None:
+    space = make_space("""
+stage: sft
+search: {lora_rank: {choice: [8, 16]}, strength: {choice: [1, 2]}}
+derived: {lora_alpha: lora_rank * strength}
+""")
+    halved = mends(space, {"lora_rank": 16, "strength": 2}, [change("lora_alpha", 32, 16)])
+    assert [mend.knob for mend in halved] == ["strength", "lora_rank"]
+
+
 def test_a_knob_that_is_no_more_asked_for_is_left_out() -> None:
     (mend,) = made("lora_rank", 16, 32)
     assert mend.settings == {name: value for name, value in BEFORE.items() if name != "alpha_ratio"} | {"lora_rank": 32}
