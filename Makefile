@@ -4,6 +4,7 @@
 #                              GPUS= GPUS_PER_TRIAL= TRIALS_PER_GPU= PER_DEVICE_TRAIN_BATCH_SIZE=
 #                              SET="knob=value knob=low..high" DESIGN=factorial OVER=knob,knob LEVELS= SEEDS=
 #                              SCALE_LR= EXPAND=1 ADVISOR=0 ARGS=]
+#   make sanity [SPACE= MODEL= DATASET= SEED= GPUS= SET="knob=value" SCALE_LR= ARGS=]
 #   make dashboard [STORAGE= HOST= PORT=]
 #   make test | lint | check-exports | bench-coordinator | bench-cpu-workers | bench-compare | bench-trends |
 #   bench-expansion | bench-advice | clean
@@ -28,17 +29,24 @@ RUN_OPTIONS = $(call option,--space,$(SPACE)) $(call option,--model,$(MODEL)) \
 	$(call option,--levels,$(LEVELS)) $(call option,--seeds,$(SEEDS)) \
 	$(foreach knob,$(SET),--set $(call quote,$(knob))) $(call option,--scale-lr,$(SCALE_LR)) \
 	$(if $(filter-out 0,$(EXPAND)),--expand) $(if $(filter 0,$(ADVISOR)),--no-advisor) $(ARGS)
+SANITY_OPTIONS = $(call option,--space,$(SPACE)) $(call option,--model,$(MODEL)) $(call option,--dataset,$(DATASET)) \
+	$(call option,--seed,$(SEED)) $(call option,--gpus,$(GPUS)) $(call option,--gpus-per-trial,$(GPUS_PER_TRIAL)) \
+	$(call option,--per-device-train-batch-size,$(PER_DEVICE_TRAIN_BATCH_SIZE)) \
+	$(foreach knob,$(SET),--set $(call quote,$(knob))) $(call option,--scale-lr,$(SCALE_LR)) $(ARGS)
 DASHBOARD_OPTIONS = $(call option,--storage,$(STORAGE)) $(call option,--host,$(HOST)) $(call option,--port,$(PORT))
 
-.PHONY: help sweep dashboard test lint check-exports bench-coordinator bench-cpu-workers bench-compare bench-trends bench-expansion \
-	bench-advice clean
+.PHONY: help sweep sanity dashboard test lint check-exports bench-coordinator bench-cpu-workers bench-compare bench-trends \
+	bench-expansion bench-advice clean
 
 help:
-	@sed -n 's/^# \{0,1\}//;2,9p' Makefile
+	@sed -n 's/^# \{0,1\}//;2,10p' Makefile
 
 sweep: $(VENV)/.ready
 	@$(if $(SPACE),,echo "make sweep needs a space: make sweep SPACE=sft_lora" >&2; exit 2)
 	@$(BIN)/sweep run $(RUN_OPTIONS)
+
+sanity: $(VENV)/.ready
+	@$(BIN)/sweep sanity $(SANITY_OPTIONS)
 
 dashboard: $(VENV)/.ready
 	@$(BIN)/sweep dashboard $(DASHBOARD_OPTIONS)

@@ -1,6 +1,7 @@
 """What a sweep is asked for, checked as far as can be without loading a model."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,36 +80,19 @@ class Prepared:
 
 def check(options: SweepOptions, prepared: Prepared | None) -> Asked:
     """Everything that can be found wrong without loading a model."""
-    plain = prepared.design.space if prepared else _space(options)
+    plain = prepared.design.space if prepared else asked_space(options)
     design = prepared.design if prepared else make_design(options, plain)
     pruner = options.pruner or ("trend" if design.kind == TPE else "none")
     if pruner not in PRUNERS:
         raise SweepError(f"pruner is {pruner!r}; allowed: {', '.join(PRUNERS)}")
     space = design.space
     asked_bits(space)
-    slots = plan_slots(
-        options.gpus,
-        options.gpus_per_trial,
-        options.trials_per_gpu,
-        present=list_gpus(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        free_bytes=psutil.virtual_memory().available,
-    )
+    slots = asked_slots(options)
     check_storage(options.storage)
     name = options.study or (space.name if design.kind == TPE else f"{space.name}-{design.kind}")
     exists, stored = _stored(options.storage, name)
     settled = stored["budget"] if stored and stored["code"] == __version__ and not options.force else None
-    fixed = space.fixed
-    budget = make_budget(
-        on_gpu=bool(slots[0].gpus),
-        stored=settled or (prepared.identity["budget"] if prepared else None),
-        max_steps=options.max_steps,
-        max_samples=options.max_samples,
-        val_size=options.val_size,
-        cutoff_len=int(fixed.get("cutoff_len", 1024)),  # type: ignore[arg-type]
-        cutoff_asked=any(text.split("=")[0].strip() == "cutoff_len" for text in options.assignments),
-        batch=int(fixed.get(BATCH, REFERENCE_BATCH)),  # type: ignore[arg-type]
-    )
+    budget = asked_budget(options, space, slots, settled or (prepared.identity["budget"] if prepared else None))
     # A confirmation's learning rates are those of the trials that it runs again.
     scales = prepared is None and may_scale(options.scale_lr, options.space, options.assignments)
     if exists and not options.force:
@@ -122,12 +106,41 @@ def check(options: SweepOptions, prepared: Prepared | None) -> Asked:
     return Asked(plain, design, space, budget, name, exists, slots, total, pruner, attributes, start, scales)
 
 
-def _space(options: SweepOptions) -> SearchSpace:
+def asked_space(options: SweepOptions) -> SearchSpace:
     """The space that the options name, with what they set."""
     space = load_space(options.space).override(options.assignments, allowed=KNOBS)
     space.check_fields(KNOBS)
     check_searched(space)
     return space
+
+
+def asked_slots(options: SweepOptions) -> list[Slot]:
+    """The slots that the options lay on this machine's devices."""
+    return plan_slots(
+        options.gpus,
+        options.gpus_per_trial,
+        options.trials_per_gpu,
+        present=list_gpus(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        free_bytes=psutil.virtual_memory().available,
+    )
+
+
+def asked_budget(
+    options: SweepOptions, space: SearchSpace, slots: Sequence[Slot], stored: dict[str, Any] | None = None
+) -> Budget:
+    """What the options ask for of every trial's budget, else what is stored, else what suits the device."""
+    fixed = space.fixed
+    return make_budget(
+        on_gpu=bool(slots[0].gpus),
+        stored=stored,
+        max_steps=options.max_steps,
+        max_samples=options.max_samples,
+        val_size=options.val_size,
+        cutoff_len=int(fixed.get("cutoff_len", 1024)),  # type: ignore[arg-type]
+        cutoff_asked=any(text.split("=")[0].strip() == "cutoff_len" for text in options.assignments),
+        batch=int(fixed.get(BATCH, REFERENCE_BATCH)),  # type: ignore[arg-type]
+    )
 
 
 def make_design(options: SweepOptions, space: SearchSpace) -> Design:
@@ -144,20 +157,20 @@ def _stored(storage: str, name: str) -> tuple[bool, dict[str, Any] | None]:
     return stored_identity(open_storage(storage, create=False), name)
 
 
-def worker_setup(options: SweepOptions, asked: Asked) -> WorkerSetup:
-    """What every worker of the sweep loads."""
+def worker_setup(options: SweepOptions, space: SearchSpace, budget: Budget, start: Start | None = None) -> WorkerSetup:
+    """What every worker loads."""
     return WorkerSetup(
-        model=str(asked.start.folder) if asked.start else options.model,
+        model=str(start.folder) if start else options.model,
         dataset=options.dataset,
-        stage=asked.space.stage,
-        cutoff_len=asked.budget.cutoff_len,
-        max_samples=asked.budget.max_samples,
-        val_size=asked.budget.val_size,
+        stage=space.stage,
+        cutoff_len=budget.cutoff_len,
+        max_samples=budget.max_samples,
+        val_size=budget.val_size,
         seed=options.seed,
         dtype=options.dtype,
-        quantization_bit=asked_bits(asked.space),
+        quantization_bit=asked_bits(space),
         threads=0,
         trust_remote_code=options.trust_remote_code,
         cache_dir=cache_dir(),
-        merge=asked.start.merge if asked.start else None,
+        merge=start.merge if start else None,
     )

@@ -248,6 +248,39 @@ def plan(
 
 
 @app.command()
+def sanity(
+    space: options.Space = "sft_lora",
+    model: options.Model = "",
+    dataset: options.Dataset = "",
+    seed: options.Seed = 42,
+    gpus: options.Gpus = "",
+    gpus_per_trial: options.GpusPerTrial = 1,
+    per_device_train_batch_size: options.RowsAtOnce = None,
+    set_: options.Set = None,
+    scale_lr: options.ScaleLr = "auto",
+    dtype: options.Dtype = "auto",
+    trust_remote_code: options.TrustRemoteCode = False,
+) -> None:
+    """Check template, labels and schedule, and that one trial learns a hundred rows by heart."""
+    from sweep.sanity_command import sanity_command
+
+    asked = SweepOptions(
+        space=space,
+        model=model,
+        dataset=dataset,
+        seed=seed,
+        gpus=gpus,
+        gpus_per_trial=gpus_per_trial,
+        per_device_train_batch_size=per_device_train_batch_size,
+        assignments=tuple(set_ or ()),
+        scale_lr=scale_lr,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+    )
+    raise typer.Exit(sanity_command(asked))
+
+
+@app.command()
 def spaces() -> None:
     """List the shipped search spaces."""
     from sweep.commands import spaces_command

@@ -67,7 +67,7 @@ def factorial(space: SearchSpace, over: Sequence[str], levels: int, seeds: Seque
     names = [ALIASES.get(name, name) for name in over] or list(searched)
     _check_over(names, searched, space)
     values = {name: _levels(searched[name], levels) if name in names else () for name in searched}
-    held = _held(space, [name for name in searched if name not in names])
+    held = {name: value for name, value in starting_point(space).items() if name not in names}
     for name, value in held.items():
         values[name] = (value,)
     cells = math.prod(len(values[name]) for name in names) * len(seeds)
@@ -150,10 +150,10 @@ def _levels(parameter: Parameter, levels: int) -> tuple[Scalar, ...]:
     return (parameter.low, *(float(f"{value:.3g}") for value in spread[1:-1]), parameter.high)
 
 
-def _held(space: SearchSpace, names: Sequence[str]) -> dict[str, Scalar]:
-    """A value for each knob that the grid leaves out: the first starting point's, else its first or middle one."""
+def starting_point(space: SearchSpace) -> dict[str, Scalar]:
+    """A value for each searched knob: the first starting point's, else its first or middle one."""
     point = space.start[0] if space.start else {}
-    return {knob.name: point.get(knob.name, _middle(knob)) for knob in space.search if knob.name in names}
+    return {knob.name: point.get(knob.name, _middle(knob)) for knob in space.search}
 
 
 def _middle(parameter: Parameter) -> Scalar:

@@ -22,7 +22,7 @@ def loading(options: SweepOptions, slots: Sequence[Slot], start: Start | None = 
     """What is said before anything is loaded."""
     model = start.origin.name if start else options.model or DEFAULT_MODEL
     merging = ", to be merged once" if start and start.merge else ""
-    return _line("load", f"{model} into {workers(slots)}{merging}")
+    return labelled("load", f"{model} into {workers(slots)}{merging}")
 
 
 def lines(
@@ -49,20 +49,20 @@ def lines(
         start: Where a second stage starts from.
     """
     told = [
-        _line("model", model_line(plan)),
-        *([_line("from", start.line())] if start else []),
-        _line("data", data_line(plan)),
-        _line("space", space_line(plan)),
-        _line("batch", batch_line(plan.batch_limit, plan.space)),
-        _line("study", study_line(plan, options, study, slots, done, waiting)),
+        labelled("model", model_line(plan)),
+        *([labelled("from", start.line())] if start else []),
+        labelled("data", data_line(plan)),
+        labelled("space", space_line(plan)),
+        labelled("batch", batch_line(plan.batch_limit, plan.space)),
+        labelled("study", study_line(plan, options, study, slots, done, waiting)),
     ]
     later = start.note() if start else None
-    return told + [_line("note", text) for text in (*notes, later) if text]
+    return told + [labelled("note", text) for text in (*notes, later) if text]
 
 
 def design_lines(design: Design) -> list[str]:
     """What a grid runs and what it holds; nothing for a search."""
-    return [_line("design", f"{design.kind}: {describe(design)}")] if design.cells else []
+    return [labelled("design", f"{design.kind}: {describe(design)}")] if design.cells else []
 
 
 def model_line(plan: Plan) -> str:
@@ -115,5 +115,6 @@ def workers(slots: Sequence[Slot]) -> str:
     return f"{len(slots)} worker{'' if len(slots) == 1 else 's'} on {places}"
 
 
-def _line(label: str, text: str) -> str:
+def labelled(label: str, text: str) -> str:
+    """A line with its label before it."""
     return f"{label:<{INDENT - 1}} {text}"

@@ -14,6 +14,8 @@ from sweep.advisor import make_advisor
 from sweep.artifacts import Artifacts
 from sweep.asked import Asked, Prepared, check, make_design, worker_setup
 from sweep.batch_split import batch_notes
+from sweep.checks import faults
+from sweep.data_checks import data_checks
 from sweep.design import Cell, Design
 from sweep.enqueuing import enqueue_missing
 from sweep.errors import TrialFailed, TrialInterrupted, WorkerDied
@@ -32,6 +34,7 @@ from sweep.results import Results
 from sweep.samplers import SeededTPE
 from sweep.say import say
 from sweep.scaling import Scaling, scale_learning_rate, usual_learning_rate
+from sweep.schedule_checks import space_checks
 from sweep.stopping import FailureWatch, stop_on_signals
 from sweep.storage import open_storage
 from sweep.study import (
@@ -85,7 +88,7 @@ def run_sweep(options: SweepOptions, console: Console, prepared: Prepared | None
     asked = check(options, prepared)
     options = replace(options, n_trials=asked.total, pruner=asked.pruner)
     say(console, [header.loading(options, asked.slots, asked.start)], indent=header.INDENT)
-    setup = worker_setup(options, asked)
+    setup = worker_setup(options, asked.space, asked.budget, asked.start)
     launcher = LocalLauncher(setup, asked.slots)
     try:
         return _run(options, asked, launcher, console)
@@ -166,7 +169,8 @@ def _fit(options: SweepOptions, asked: Asked, ready: Ready) -> tuple[Scaling, De
     )
     plan.check_targets()
     notes = [note for note in (scaling.note, idle, quantization_note(ready.model)) if note]
-    return replace(scaling, space=design.space), design, plan, notes + batch_notes(plan.batch_limit, space)
+    notes += [*batch_notes(plan.batch_limit, space), *faults([*data_checks(ready.data), *space_checks(plan)])]
+    return replace(scaling, space=design.space), design, plan, notes
 
 
 def _remember(study: optuna.Study, options: SweepOptions, asked: Asked, ready: Ready) -> None:

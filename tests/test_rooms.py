@@ -18,13 +18,23 @@ def _loaded_by(statement: str, modules: tuple[str, ...] = HEAVY) -> set[str]:
 
 def test_the_coordinator_never_loads_torch() -> None:
     modules = ["cli", "commands", "sweeper", "objective", "export", "serve", "launchers.local", "diagnose_command"]
-    modules += ["diagnosis_plots"]
+    modules += ["diagnosis_plots", "sanity_command"]
     assert _loaded_by(f"import {', '.join('sweep.' + module for module in modules)}") == set()
 
 
 def test_spaces_and_the_light_part_of_trials_load_no_torch() -> None:
     plain = ("config", "report", "curve", "errors", "protocol", "schedule", "folders", "paths")
-    light = (*plain, "rows", "layout", "default_data", "diagnosis", "logs", "log_settings")
+    light = (
+        *plain,
+        "rows",
+        "layout",
+        "default_data",
+        "diagnosis",
+        "logs",
+        "log_settings",
+        "row_checks",
+        "token_checks",
+    )
     assert _loaded_by(f"import spaces.load, {', '.join('trials.' + module for module in light)}") == set()
 
 

@@ -19,14 +19,16 @@ from filelock import FileLock
 
 from trials.errors import DataError
 from trials.forms import Chat, Row, Stage
+from trials.row_checks import RowFacts, row_facts
 from trials.rows import identify, read_rows
 from trials.token_rows import TokenRows, load_rows, store_rows
-from trials.tokenize import Tokenized, tokenize_chat, tokenize_text
+from trials.tokenize import Tokenized, count_tokens, tokenize_chat, tokenize_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 FORMAT_VERSION = 1  # raise it when the same spec would give other arrays
+MEASURED_ROWS = 256  # whose length without cutoff_len is measured; more would tell the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class DataFacts:
         label_share: Share of the training tokens that are labels.
         cutoff_len: Most tokens a row.
         fingerprint: Digest of all that determines the arrays; equal on any machine that has the same data.
+        checks: Where the answers may be at fault; None in stage pt, which has none.
     """
 
     dataset: str
@@ -103,6 +106,7 @@ class DataFacts:
     label_share: float
     cutoff_len: int
     fingerprint: str
+    checks: RowFacts | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +221,8 @@ def _build(
     if len(evaluation) < wanted or not train:
         raise _too_few(wanted, raw.name, len(evaluation) + len(train), sieve.unlabelled, spec.cutoff_len)
     tokens = sum(len(row.ids) for row in train)
+    chats = [row for row in (distinct[i] for i in order[:MEASURED_ROWS]) if isinstance(row, Chat)]
+    lengths = [count_tokens(tokenizer, chat) for chat in chats]
     facts = DataFacts(
         dataset=raw.name,
         form=raw.form,
@@ -231,6 +237,7 @@ def _build(
         label_share=sum(sum(row.is_label) for row in train) / tokens,
         cutoff_len=spec.cutoff_len,
         fingerprint=fingerprint,
+        checks=row_facts(train, sieve.unlabelled, lengths) if lengths else None,
     )
     return train, evaluation, facts
 
@@ -279,10 +286,12 @@ def _store(folder: Path, train: list[Tokenized], evaluation: list[Tokenized], fa
 def _load(folder: Path, name: str) -> PreparedData | None:
     """Map an entry's arrays, or return None when it is missing or damaged."""
     try:
-        facts = DataFacts(**json.loads((folder / "facts.json").read_text(encoding="utf-8")))
+        values = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        checks = values["checks"]  # which an entry lacks that was made when there were none
+        facts = DataFacts(**values | {"checks": checks and RowFacts.from_dict(checks)})
         train = load_rows(folder, "train", facts.train_rows)
         evaluation = load_rows(folder, "evaluation", facts.eval_rows)
-    except (OSError, ValueError, TypeError, EOFError):
+    except (OSError, ValueError, TypeError, KeyError, EOFError):
         return None
     # The same content may have been prepared from a file of another name.
     return PreparedData(train, evaluation, replace(facts, dataset=name))

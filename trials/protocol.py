@@ -99,7 +99,11 @@ class DeviceFacts:
 
 @dataclass(frozen=True)
 class Ready:
-    """A worker has loaded everything and waits for jobs. `data` is `trials.data.DataFacts` as plain data."""
+    """A worker has loaded everything and waits for jobs.
+
+    `data` is `trials.data.DataFacts` as plain data, and under "tokens" `trials.token_checks.TokenFacts`, None in stage
+    pt. Of its values only the data set's name and fingerprint take part in what a study is of.
+    """
 
     model: ModelFacts
     data: dict[str, object]

@@ -31,11 +31,13 @@ class Tokenized:
         ids: Token ids [seq], at most cutoff_len of them.
         is_label: Whether each token counts in the loss [seq].
         cut: Whether tokens beyond cutoff_len were lost.
+        cut_in_answer: Whether the first of them belongs to the answer that the last kept one belongs to.
     """
 
     ids: list[int]
     is_label: list[bool]
     cut: bool
+    cut_in_answer: bool = False
 
 
 def tokenize_chat(tokenizer: "PreTrainedTokenizerBase", chat: Chat, cutoff_len: int) -> Tokenized:
@@ -88,6 +90,12 @@ def tokenize_text(tokenizer: "PreTrainedTokenizerBase", text: str, cutoff_len: i
     return [Tokenized(block, [True] * len(block), cut=False) for block in blocks]
 
 
+def count_tokens(tokenizer: "PreTrainedTokenizerBase", chat: Chat) -> int:
+    """Return how many tokens a chat has when nothing is cut; arguments and errors as in `tokenize_chat`."""
+    _check_tokenizer(tokenizer)
+    return len(tokenizer(_render(tokenizer, to_messages(chat)), add_special_tokens=False, verbose=False)["input_ids"])
+
+
 def _check_tokenizer(tokenizer: "PreTrainedTokenizerBase") -> None:
     if not tokenizer.chat_template:
         raise DataError(
@@ -113,11 +121,13 @@ def _tokenize_messages(
     full = _render(tokenizer, messages)
     encoded = tokenizer(full, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     ids: list[int] = encoded["input_ids"][:cutoff_len]
-    offsets: list[_Span] = encoded["offset_mapping"][:cutoff_len]
+    offsets: list[_Span] = encoded["offset_mapping"][: cutoff_len + 1]  # and the first that is lost
     # Turns beyond the last kept token need no rendering of their own.
-    limit = max((end for _, end in offsets), default=0)
+    limit = max((end for _, end in offsets[:cutoff_len]), default=0)
     spans = _assistant_spans(tokenizer, messages, full, limit)
-    return Tokenized(ids, _labels(offsets, spans), cut=len(encoded["input_ids"]) > cutoff_len)
+    labels = _labels(offsets, spans)
+    cut = len(encoded["input_ids"]) > cutoff_len
+    return Tokenized(ids, labels[:cutoff_len], cut, cut_in_answer=cut and all(labels[-2:]))
 
 
 def _render(tokenizer: "PreTrainedTokenizerBase", messages: list[dict[str, str]], prompt: bool = False) -> str:

@@ -122,7 +122,19 @@ def load(setup: WorkerSetup) -> "tuple[BaseModel, PreparedData, Ready]":
         seed=setup.seed,
     )
     data = prepare_data(spec, base.tokenizer, base.tokenizer_fingerprint, setup.cache_dir)
-    return base, data, Ready(base.facts, dataclasses.asdict(data.facts), base.device_facts())
+    return base, data, Ready(base.facts, describe_data(base, data), base.device_facts())
+
+
+def describe_data(base: "BaseModel", data: "PreparedData") -> dict[str, object]:
+    """What the coordinator is told of the data, and of the tokens that tokenizer and model should both know."""
+    from trials.token_checks import stopping_ids, token_facts
+
+    tokens, checks = None, data.facts.checks
+    if checks is not None:
+        generation = getattr(base.model, "generation_config", None)  # not every architecture has one
+        stops = stopping_ids(base.tokenizer, getattr(generation, "eos_token_id", None))
+        tokens = dataclasses.asdict(token_facts(base.tokenizer, stops, base.facts.vocab_size, checks))
+    return {**dataclasses.asdict(data.facts), "tokens": tokens}
 
 
 def failure(error: Exception) -> Failed:

@@ -4,7 +4,7 @@ import functools
 import io
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,23 @@ from trials.config import TrialConfig
 from trials.folders import ADAPTER, CHECKPOINT
 from trials.protocol import DeviceFacts, Finished, ModelFacts, Moved, Ready
 from trials.report import Report
+from trials.row_checks import RowFacts
+from trials.token_checks import TokenFacts
 
 GIB = 1 << 30
 LLAMA_MODULES = ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj")
 BUDGET = Budget(max_rows=80, max_samples=80, val_size=16, evaluations=5, cutoff_len=64)
+# Rows and tokens in which there is nothing wrong.
+GOOD_ROWS = RowFacts(
+    unlabelled=0,
+    empty_share=0.0,
+    same_share=0.05,
+    cut_in_answer_share=0.1,
+    endless_share=0.0,
+    ends=((2, 1.0),),
+    fitting_cutoff_len=96,
+)
+GOOD_TOKENS = TokenFacts(("<|im_start|>", "<|im_end|>"), (), "<|im_end|>", 1.0)
 SPACE = """
 stage: sft
 fixed: {lora_target: qv, effective_batch_size: 8, warmup_ratio: 0.0}
@@ -54,9 +67,10 @@ def make_ready(
 ) -> Ready:
     """What a worker says of a Llama of two layers, a data set and a device."""
     facts = ModelFacts(model, "llama", 2, 32, 200, 40_000, LLAMA_MODULES, "fp32", f"{model}-fingerprint")
-    rows = {"train_rows": train_rows, "eval_rows": 16, "twins_dropped": 0, "cut_share": 0.25}
+    rows = {"train_rows": train_rows, "eval_rows": 16, "twins_dropped": 0, "cut_share": 0.25, "label_share": 0.4}
     described = {"dataset": data, "stage": "sft", "form": "messages", "fingerprint": f"{data}-fingerprint", **rows}
-    return Ready(facts, described, DeviceFacts(device, 2 * free_bytes, free_bytes))
+    checks = {"checks": asdict(GOOD_ROWS), "tokens": asdict(GOOD_TOKENS), "cutoff_len": BUDGET.cutoff_len}
+    return Ready(facts, described | checks, DeviceFacts(device, 2 * free_bytes, free_bytes))
 
 
 def make_plan(space: SearchSpace | None = None, budget: Budget = BUDGET, ready: Ready | None = None) -> Plan:

@@ -38,6 +38,15 @@ def test_the_same_again_does_not_differ() -> None:
     assert identity().differences(STORED) == []
 
 
+def test_what_checks_find_is_no_part_of_what_a_study_is_of() -> None:
+    ready = make_ready()
+    unchecked = {name: value for name, value in ready.data.items() if name not in ("checks", "tokens")}
+    assert unchecked != ready.data
+    now = Identity.of(make_space(), BUDGET, 7, ready)
+    assert now == Identity.of(make_space(), BUDGET, 7, replace(ready, data=unchecked))
+    assert now.data == {"name": "chats", "fingerprint": "chats-fingerprint"}
+
+
 def test_what_is_not_known_yet_does_not_differ() -> None:
     assert Identity.of(make_space(), BUDGET, 7).differences(STORED) == []
 

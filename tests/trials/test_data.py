@@ -15,8 +15,10 @@ import trials.data
 import trials.rows
 import trials.tokenize
 from tests.trials.data_files import TOKENIZER, numbered, plain, prepare, spec_of, texts, write_chats, write_texts
+from trials.data import DataFacts
 from trials.errors import DataError
 from trials.forms import Stage
+from trials.row_checks import RowFacts
 
 # --- rows and facts
 
@@ -33,7 +35,10 @@ def test_rows_and_facts(tmp_path: Path) -> None:
     labels = [data.train.label_count(i) for i in range(16)]
     assert facts.mean_tokens == pytest.approx(sum(lengths) / 16)
     assert facts.label_share == pytest.approx(sum(labels) / sum(lengths))
-    assert json.loads(json.dumps(asdict(facts))) == asdict(facts)
+    assert facts.checks is not None
+    plain = json.loads(json.dumps(asdict(facts)))
+    assert RowFacts.from_dict(plain.pop("checks")) == facts.checks
+    assert DataFacts(**plain, checks=facts.checks) == facts
     assert sorted(texts(data.train) + texts(data.evaluation)) == sorted(
         f"<|im_start|>user\n{q}<|im_end|>\n<|im_start|>assistant\n{a}<|im_end|>\n" for q, a in numbered(20)
     )

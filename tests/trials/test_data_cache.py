@@ -1,5 +1,6 @@
 """The cache of prepared rows."""
 
+import json
 import os
 import shutil
 import threading
@@ -13,7 +14,7 @@ import pytest
 import trials.data
 import trials.rows
 import trials.tokenize
-from tests.trials.data_files import TOKENIZER, entry, numbered, prepare, spec_of, texts, write_chats
+from tests.trials.data_files import TOKENIZER, entry, numbered, prepare, spec_of, texts, write_chats, write_texts
 from trials.data import DataSpec, prepare_data
 
 # --- the cache
@@ -154,3 +155,55 @@ def test_a_reader_keeps_its_rows_while_the_entry_is_made_again(
     (entry(cache) / "facts.json").unlink()
     prepare(spec, cache)
     assert texts(held) == expected
+
+
+# --- the facts that a sweep checks before it trains
+
+
+def test_the_checks_are_kept_with_the_rows(
+    warm: tuple[DataSpec, Path, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, cache, _ = warm
+    made = prepare(spec, cache.with_name("other")).facts.checks
+    monkeypatch.setattr(trials.data, "row_facts", lambda *_: pytest.fail("looked at the rows again"))
+    assert made is not None
+    assert prepare(spec, cache).facts.checks == made
+    assert made.ends == ((TOKENIZER.eos_token_id, 1.0),)
+
+
+def test_an_entry_from_before_there_were_checks_gets_them(warm: tuple[DataSpec, Path, list[str]]) -> None:
+    spec, cache, expected = warm
+    facts = prepare(spec, cache).facts
+    path = entry(cache) / "facts.json"
+    old = json.loads(path.read_text())
+    del old["checks"]
+    path.write_text(json.dumps(old))
+    again = prepare(spec, cache)
+    assert again.facts == facts  # the fingerprint among them: studies of the old entry go on
+    assert texts(again.train) == expected
+
+
+def test_checks_do_not_change_what_the_data_are(
+    warm: tuple[DataSpec, Path, list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spec, cache, _ = warm
+    facts = prepare(spec, cache).facts
+    monkeypatch.setattr(trials.data, "row_facts", lambda *_: None)
+    assert prepare(spec, tmp_path / "unchecked").facts == replace(facts, checks=None)
+
+
+def test_texts_are_not_checked(tmp_path: Path) -> None:
+    spec = spec_of(write_texts(tmp_path / "a.jsonl", [f"{i} " * 40 for i in range(8)]), stage="pt")
+    for _ in range(2):  # made, then out of the cache
+        assert prepare(spec, tmp_path / "cache").facts.checks is None
+
+
+def test_rows_without_any_label_are_counted_and_lengths_measured(tmp_path: Path) -> None:
+    pairs = [*numbered(20), *((f"{i} " + "question " * 60, f"answer {i}") for i in range(3))]
+    facts = prepare(spec_of(write_chats(tmp_path / "qa.jsonl", pairs), cutoff_len=100), tmp_path / "cache").facts
+    assert facts.checks is not None
+    assert facts.checks.unlabelled == facts.unusable_dropped == 3
+    assert facts.checks.fitting_cutoff_len > 100
+    short = prepare(spec_of(write_chats(tmp_path / "short.jsonl", numbered(20))), tmp_path / "cache").facts
+    assert short.checks is not None
+    assert short.checks.fitting_cutoff_len < 100

@@ -19,6 +19,7 @@ from trials.folders import CHECKPOINT
 from trials.model import BaseModel
 from trials.protocol import Command, Failed, Finished, Job, Message, Moved, Ready, Saved, Stop, WorkerSetup
 from trials.report import Report
+from trials.token_checks import TokenFacts
 
 pytestmark = pytest.mark.slow
 
@@ -115,6 +116,10 @@ def test_ready_tells_of_model_data_and_device(
         assert ready.model == tiny_base.facts
         assert ready.data["fingerprint"] == tiny_data.facts.fingerprint
         assert (ready.data["train_rows"], ready.data["eval_rows"]) == (ROWS, 12)
+        checks, tokens = tiny_data.facts.checks, ready.data["tokens"]
+        assert checks is not None
+        assert ready.data["checks"] == dataclasses.asdict(checks)
+        assert tokens == dataclasses.asdict(TokenFacts(("<|im_start|>", "<|im_end|>"), (), "<|im_end|>", 1.0))
         assert ready.device.memory_bytes >= ready.device.free_bytes > 0
         process.pipe.close()
         assert process.wait() == 0
