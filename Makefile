@@ -7,7 +7,7 @@
 #   make sanity [SPACE= MODEL= DATASET= SEED= GPUS= SET="knob=value" SCALE_LR= ARGS=]
 #   make dashboard [STORAGE= HOST= PORT=]
 #   make test | lint | check-exports | bench-coordinator | bench-cpu-workers | bench-compare | bench-trends |
-#   bench-expansion | bench-advice | clean
+#   bench-expansion | bench-advice | bench-diagnosis | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -36,7 +36,7 @@ SANITY_OPTIONS = $(call option,--space,$(SPACE)) $(call option,--model,$(MODEL))
 DASHBOARD_OPTIONS = $(call option,--storage,$(STORAGE)) $(call option,--host,$(HOST)) $(call option,--port,$(PORT))
 
 .PHONY: help sweep sanity dashboard test lint check-exports bench-coordinator bench-cpu-workers bench-compare bench-trends \
-	bench-expansion bench-advice clean
+	bench-expansion bench-advice bench-diagnosis clean
 
 help:
 	@sed -n 's/^# \{0,1\}//;2,10p' Makefile
@@ -91,6 +91,9 @@ bench-expansion: $(VENV)/.ready-dev
 
 bench-advice: $(VENV)/.ready-dev
 	$(BIN)/python -m tests.benchmarks.advice
+
+bench-diagnosis: $(VENV)/.ready-dev
+	$(BIN)/python -m tests.benchmarks.diagnosis
 
 clean:
 	rm -rf $(VENV) $(LLAMAFACTORY)

@@ -7,6 +7,9 @@ import itertools
 import math
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trials.report import Report
 
 # Nats above the run's first evaluation that count as divergence: twice the gap of 0.5 that the guide
@@ -81,20 +84,14 @@ class LearningCurve:
         return self.reports[-1].evaluation - best.evaluation >= patience
 
 
-def noise(values: Sequence[float]) -> float:
+def noise(values: Sequence[float] | NDArray[np.float64]) -> float:
     """Standard deviation of a curve's noise, from its second differences; 0 below four points.
 
     A second difference of independent noise has six times its variance, and a smooth trend leaves little in
     it. The median is taken, so that one jump does not count as noise (1.4826 turns it into a deviation).
     """
-    bends = [
-        abs(c - 2 * b + a)
-        for a, b, c in zip(values, values[1:], values[2:], strict=False)
-        if math.isfinite(c - 2 * b + a)
-    ]
-    if len(bends) < 2:
-        return 0.0
-    bends.sort()
-    middle = len(bends) // 2
-    median = bends[middle] if len(bends) % 2 else (bends[middle - 1] + bends[middle]) / 2
-    return 1.4826 * median / math.sqrt(6)
+    known = np.asarray(values, dtype=float)
+    with np.errstate(invalid="ignore", over="ignore"):
+        bends = np.abs(known[2:] - 2 * known[1:-1] + known[:-2])
+    bends = bends[np.isfinite(bends)]
+    return 1.4826 * float(np.median(bends)) / math.sqrt(6) if len(bends) >= 2 else 0.0

@@ -3,10 +3,9 @@
 What it does not know: other runs. A run that is healthy by itself may still be the worse of two.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-
-import numpy as np
 
 from trials.finding import Diagnosis, Finding
 from trials.logged import NOTHING_KNOWN, LoggedCurve, Settings
@@ -131,10 +130,13 @@ def _notes(shape: Shape) -> list[str]:
                 f"{which} is not a number in {lost} of {len(points)} evaluations: half precision overflows, "
                 "or no evaluation row has a label"
             )
-    lost = sum(not np.isfinite(point.loss) for point in curve.training)
-    if lost and np.isfinite(curve.training[-1].loss):
+    lost = sum(not math.isfinite(point.loss) for point in curve.training)
+    if lost and math.isfinite(curve.training[-1].loss):
         notes.append(f"training loss is not finite at {lost} of {len(curve.training)} points, and recovers")
-    norms = sum(point.grad_norm is not None and not np.isfinite(point.grad_norm) for point in curve.training)
+    below = int((shape.losses < 0).sum())
+    if below:
+        notes.append(f"training loss is below 0 at {below} points: it is no cross-entropy, and its level says nothing")
+    norms = sum(point.grad_norm is not None and not math.isfinite(point.grad_norm) for point in curve.training)
     if norms:
         notes.append(f"the gradient norm is not finite at {norms} points; the loss is what counts")
     if curve.total_steps and curve.training and not shape.finished:

@@ -55,10 +55,10 @@ def read_records(path: Path) -> Records:
 
 def _text(path: Path) -> str:
     try:
-        size = path.stat().st_size
-        if size > LARGEST_BYTES:
-            raise NotALog(f"the file has {size / 2**20:,.0f} MB; a log of at most {LARGEST_BYTES // 2**20} MB is read")
-        raw = path.read_bytes()
+        with path.open("rb") as file:  # which may be a pipe, whose size nobody knows
+            raw = file.read(LARGEST_BYTES + 1)
+        if len(raw) > LARGEST_BYTES:
+            raise NotALog(f"larger than {LARGEST_BYTES // 2**20} MB, the most that is read of a log")
     except OSError as error:
         raise NotALog(f"cannot be read: {error.strerror or error}") from error
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS if raw.startswith(mark)), "utf-8")
@@ -86,6 +86,8 @@ def _cut_state(text: str) -> Records | None:
             break
         if isinstance(record, dict):
             records.append(record)
+    if not records:
+        raise NotALog("a trainer state that is cut short before its first record")
     return Records(records, notes=["the file is cut short; what could be read was read"])
 
 

@@ -1,5 +1,6 @@
 """Records of a log, turned into runs: each step once, whatever resumes and second writers left in the file."""
 
+import functools
 import itertools
 import math
 import re
@@ -9,18 +10,23 @@ from typing import Any, NamedTuple
 
 from trials.logged import EvaluationPoint, LoggedCurve, TrainingPoint
 
+_NONE: Mapping[str, float] = {}
 _EVALUATION = re.compile(r"eval_(?P<set>.+)_loss")
 # Two processes that write one file jumble its order all along; resumes set a run back a few times.
 JUMBLED_SHARE = 0.1
+FEWEST_ALIKE = 3  # points at one step: of two, a second process may have written one
+LARGEST = 3.5e38  # float32 ends below it
+MOST_STEPS = 2**53  # beyond it a float skips whole numbers
 
 
 class _Taken(NamedTuple):
-    """A record that holds a loss: its step, the losses, and the record itself."""
+    """What a record holds of losses: its step, its training point, its evaluation losses, and the run's length."""
 
     step: int
-    loss: float | None
+    point: TrainingPoint | None
     evaluated: Mapping[str, float]
-    record: Mapping[str, Any]
+    epoch: float | None
+    total: int | None
 
 
 @dataclass
@@ -29,26 +35,31 @@ class _Run:
 
     training: list[TrainingPoint] = field(default_factory=list)
     evaluations: dict[str, list[EvaluationPoint]] = field(default_factory=dict)
-    totals: list[int] = field(default_factory=list)
+    total: int | None = None
     notes: list[str] = field(default_factory=list)
 
 
 def number(value: object) -> float | None:
-    """A number, or a string that spells one (NaN and infinity included); None for anything else."""
+    """A number, or a string that spells one (NaN and infinity included); None for anything else.
+
+    What is larger than a trainer's numbers can be is infinite.
+    """
     if type(value) is float:  # nearly always
-        return value
+        return value if -LARGEST <= value <= LARGEST else value * math.inf
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        return float(value)
+        return number(float(value))
     except (ValueError, OverflowError):
         return None
 
 
 def whole(value: object) -> int | None:
-    """A finite number of at least 0, rounded; None for anything else."""
+    """A number from 0 to `MOST_STEPS`, rounded; None for anything else."""
+    if type(value) is int:  # nearly always
+        return value if 0 <= value <= MOST_STEPS else None
     found = number(value)
-    return round(found) if found is not None and math.isfinite(found) and found >= 0 else None
+    return round(found) if found is not None and 0 <= found <= MOST_STEPS else None
 
 
 def split_runs(records: Iterable[Mapping[str, Any]], total_steps: int | None = None) -> list[LoggedCurve]:
@@ -57,10 +68,13 @@ def split_runs(records: Iterable[Mapping[str, Any]], total_steps: int | None = N
     A step that falls back to a run's first begins another run. One that falls back less far is a resume: what the
     run had logged beyond it is replaced. When steps fall back all along, two processes wrote the file: their losses
     at a step are averaged. An evaluation whose `total_steps` is another than training's was made after training, by
-    a counter that began anew: it counts at the last step.
+    a counter that began anew: it counts at the last step. Points that are all at one step are counted in their order.
     """
     taken = _taken(records)
-    steps = [one.step for one in taken if one.loss is not None]
+    steps = [one.step for one in taken if one.point is not None]
+    alike = len(steps) >= FEWEST_ALIKE and len(set(steps)) == 1
+    if alike:
+        taken, steps = _counted(taken), []
     backward = sum(later < earlier for earlier, later in itertools.pairwise(steps))
     jumbled = backward > max(2.0, JUMBLED_SHARE * len(steps))
     if jumbled:
@@ -68,6 +82,8 @@ def split_runs(records: Iterable[Mapping[str, Any]], total_steps: int | None = N
     runs = [_Run()]
     for one in taken:
         _take(runs, one)
+    if alike:
+        runs[0].notes.append("every point is logged at the same step: they are counted in their order")
     if jumbled:
         runs[0].notes.append("two processes wrote this file: their losses at a step are averaged")
     return [_finished(run, total_steps) for run in runs]
@@ -83,25 +99,39 @@ def _taken(records: Iterable[Mapping[str, Any]]) -> list[_Taken]:
             continue
         step = whole(_given(record, "current_steps", "step"))
         last = last + (loss is not None) if step is None else step
-        taken.append(_Taken(last, loss, evaluated, record))
+        epoch, total = number(record.get("epoch")), whole(record.get("total_steps"))
+        point = None
+        if loss is not None:
+            rate = number(_given(record, "lr", "learning_rate"))
+            point = TrainingPoint(last, epoch, loss, rate, number(record.get("grad_norm")))
+        taken.append(_Taken(last, point, evaluated, epoch, total))
     return taken
 
 
+def _counted(taken: Iterable[_Taken]) -> list[_Taken]:
+    """The same with steps that count the training points; an evaluation has the step of the last one before it."""
+    counted, step = [], 0
+    for one in taken:
+        step += one.point is not None
+        point = None if one.point is None else one.point._replace(step=step)
+        counted.append(one._replace(step=step, point=point))
+    return counted
+
+
 def _take(runs: list[_Run], one: _Taken) -> None:
-    run, step, record = runs[-1], one.step, one.record
-    epoch, total = number(record.get("epoch")), whole(record.get("total_steps"))
-    if one.loss is not None:
+    run, (step, point, evaluated, epoch, total) = runs[-1], one
+    if point is not None:
         if run.training and step < run.training[-1].step:
             run = _fallen_back(runs, step)
-        rate = number(_given(record, "lr", "learning_rate"))
-        _add(run.training, TrainingPoint(step, epoch, one.loss, rate, number(record.get("grad_norm"))))
-        run.totals += [total] if total else []
-    anew = one.loss is None and total is not None and bool(run.totals) and total != run.totals[-1]
-    for name, value in one.evaluated.items():
+        _add(run.training, point)
+        run.total = total or run.total
+    if not evaluated:
+        return
+    if point is None and total is not None and run.total is not None and total != run.total:
+        step = run.training[-1].step
+        run.notes.append(f"an evaluation after training counts from 0 again: it is taken at step {step}")
+    for name, value in evaluated.items():
         points = run.evaluations.setdefault(name, [])
-        if anew:
-            step = run.training[-1].step
-            run.notes.append(f"an evaluation after training counts from 0 again: it is taken at step {step}")
         if points and points[-1].step >= step:
             points[:] = [point for point in points if point.step < step]
         points.append(EvaluationPoint(step, epoch, value))
@@ -132,25 +162,35 @@ def _fallen_back(runs: list[_Run], step: int) -> _Run:
 
 def _given(record: Mapping[str, Any], *keys: str) -> object:
     """The value of the first key that has one: some writers pad what they do not know with null."""
-    return next((record[key] for key in keys if record.get(key) is not None), None)
+    for key in keys:
+        if (value := record.get(key)) is not None:
+            return value
+    return None
 
 
-def _evaluated(record: Mapping[str, Any]) -> dict[str, float]:
+def _evaluated(record: Mapping[str, Any]) -> Mapping[str, float]:
     """A record's evaluation losses by set. Beside `eval_loss`, others are parts of it (`eval_nll_loss`).
 
     A closing record's `train_loss` is the mean of the run, and neither a point nor an evaluation.
     """
     if (only := number(record.get("eval_loss"))) is not None:
         return {"": only}
-    found: dict[str, float] = {}
-    for key in record:
-        if key.startswith("eval_") and (match := _EVALUATION.fullmatch(key)):
-            value = number(record[key])
-            found |= {match["set"]: value} if value is not None else {}
-    return found
+    sets = _sets(tuple(record))
+    if not sets:
+        return _NONE
+    values = ((name, number(record[key])) for key, name in sets)
+    return {name: value for name, value in values if value is not None}
+
+
+@functools.lru_cache(maxsize=256)
+def _sets(keys: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """The keys of evaluation losses and their sets' names; a log's records have few sorts of keys."""
+    matches = ((key, _EVALUATION.fullmatch(key)) for key in keys)
+    return tuple((key, match["set"]) for key, match in matches if match)
 
 
 def _finished(run: _Run, total_steps: int | None) -> LoggedCurve:
     evaluations = {name: tuple(points) for name, points in run.evaluations.items() if points}
-    total = run.totals[-1] if run.totals else total_steps
-    return LoggedCurve(tuple(run.training), evaluations, total or None, tuple(dict.fromkeys(run.notes)))
+    return LoggedCurve(
+        tuple(run.training), evaluations, run.total or total_steps or None, tuple(dict.fromkeys(run.notes))
+    )

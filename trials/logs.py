@@ -70,7 +70,7 @@ def _refuse_rewards(found: Records) -> None:
     Raises:
         NotALog: The records have rewards. Preference tuning's `rewards/chosen` do not count: its loss is one.
     """
-    rewarded = sum(number(record.get("reward")) is not None for record in found.records)
+    rewarded = sum(number(record["reward"]) is not None for record in found.records if "reward" in record)
     if rewarded and rewarded * 2 >= sum(number(record.get("loss")) is not None for record in found.records):
         raise NotALog("rewards of reinforcement learning (GRPO, PPO): its loss does not show whether it learns")
 

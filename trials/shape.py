@@ -6,7 +6,7 @@ log has no rates.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -47,17 +47,18 @@ class Shape:
 
     def __init__(self, curve: LoggedCurve, high_loss: float) -> None:
         self.curve, self.high_loss = curve, high_loss
-        points = [point for point in curve.training if np.isfinite(point.loss)]
-        self.steps: Array = np.array([point.step for point in points], dtype=float)
-        self.losses: Array = np.array([point.loss for point in points], dtype=float)
-        rates = np.array([np.nan if point.learning_rate is None else point.learning_rate for point in points])
+        losses = _column(point.loss for point in curve.training)
+        self._known = np.isfinite(losses)
+        self.losses: Array = losses[self._known]
+        self.steps: Array = _column(point.step for point in curve.training)[self._known]
+        rates = _column(point.learning_rate for point in curve.training)[self._known]
         self.rates: Array | None = rates if len(rates) and bool(np.isfinite(rates).all() and rates.max() > 0) else None
         self.time: Array = _time(self.steps, self.rates)
 
     @cached_property
     def noise(self) -> float:
         """Standard deviation of a point's noise that is not shared with its neighbours."""
-        return noise(self.losses.tolist())
+        return noise(self.losses)
 
     @cached_property
     def blocks(self) -> Array:
@@ -68,7 +69,7 @@ class Shape:
     def block_noise(self) -> float:
         """Standard deviation of a block mean's noise; what neighbouring points share is in it."""
         white = self.noise / np.sqrt(max(1.0, len(self.losses) / max(1, len(self.blocks))))
-        return max(float(white), noise(self.blocks.tolist()))
+        return max(float(white), noise(self.blocks))
 
     @cached_property
     def start(self) -> float:
@@ -136,8 +137,7 @@ class Shape:
     @cached_property
     def epoch_ends(self) -> list[int]:
         """Indices of the second and later epochs' first points; none when epochs are too short to be told apart."""
-        epochs = [point.epoch for point in self.curve.training if np.isfinite(point.loss)]
-        known = np.array([np.nan if epoch is None else epoch for epoch in epochs], dtype=float)
+        known = _column(point.epoch for point in self.curve.training)[self._known]
         if (
             not len(known)
             or not np.isfinite(known).all()
@@ -152,15 +152,30 @@ class Shape:
         """Mean loss around a step, over a tenth of the curve; 0 without points."""
         if not len(self.losses):
             return 0.0
-        reach = max(1, len(self.losses) // 20)
-        place = int(np.searchsorted(self.steps, step))
+        reach = self._reach
+        place = int(np.searchsorted(self.steps, step, side="right"))
         around = self.losses[max(0, place - reach) : place + reach]
         return float(around.mean() if len(around) else self.losses[-1])
+
+    @property
+    def near_error(self) -> float:
+        """Standard error of `near`."""
+        return self.noise / float(np.sqrt(2 * self._reach))
+
+    @property
+    def _reach(self) -> int:
+        """Points on either side that count as near."""
+        return max(1, len(self.losses) // 20)
 
     def step_at(self, block: int) -> int:
         """The step of a block's first point."""
         index = block * len(self.losses) // max(1, len(self.blocks))
         return int(self.steps[min(index, len(self.steps) - 1)])
+
+
+def _column(values: Iterable[float | None]) -> Array:
+    """Values as numbers; NaN where a log does not say."""
+    return np.array(list(values), dtype=float)
 
 
 def _time(steps: Array, rates: Array | None) -> Array:

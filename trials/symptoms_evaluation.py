@@ -19,6 +19,8 @@ RISE_OVER_NOISE = 3.0
 FEWEST_POINTS = 5  # of training that show whether it falls
 TRAINING_RISE = 0.02  # of the loss, that its noise may make
 SMOOTHED_FROM = 8  # evaluations; the lowest of many is low by luck
+# Of fewer, whose noise nobody knows, a rise that does not go on: healthy runs' evaluations jump by up to 1.8 %.
+FEW_RISE_SHARE = 0.02
 # Beside an oscillation, evaluations after the best, and the share of their pairs in which the later is the higher.
 STEADY_FROM = 4
 STEADY_SHARE = 0.8
@@ -34,7 +36,7 @@ def over_fitting(shape: Shape) -> Finding | None:
     found = [_rising(shape, name, finite(points)) for name, points in shape.curve.evaluations.items()]
     rises = [finding for finding in found if finding is not None]
     if rises:
-        return max(rises, key=lambda finding: finding.numbers["to"] / finding.numbers["from"])
+        return max(rises, key=lambda finding: finding.numbers["to"] - finding.numbers["from"])
     for name, points in shape.curve.evaluations.items():
         if (gap := _gap(shape, name, finite(points))) is not None:
             return gap
@@ -52,6 +54,9 @@ def _rising(shape: Shape, name: str, points: list[EvaluationPoint]) -> Finding |
         return None
     lowest, end = float(smooth[best]), float(tail[-max(1, len(tail) // 3) :].mean())
     error = RISE_OVER_NOISE * _wobble(losses)
+    again = len(tail) > 1 and bool(np.all(np.diff(losses[best:]) > 0))
+    if len(points) < SMOOTHED_FROM and not again:
+        error = max(error, FEW_RISE_SHARE * lowest)
     if _rises_in_a_row(losses):
         # What a pruner stops a trial for; that it rises each time makes up for noise.
         lowest, end, error = float(losses.min()), float(losses[-1]), curve.RISE_OVER_NOISE * _wobble(losses)
@@ -68,10 +73,11 @@ def _rising(shape: Shape, name: str, points: list[EvaluationPoint]) -> Finding |
     if len(shape.losses) >= FEWEST_POINTS and (rises or after > shape.start):
         return None  # training loss does not fall: whatever this is, the rows are not learnt too well
     falls = f" while training loss falls {before:.3g} → {after:.3g}" if after < before else ""
+    share = f" ({end / kept.loss - 1:+.1%})" if kept.loss >= RISE_NATS else ""  # of next to nothing it is no news
     return Finding(
         "over-fitting",
-        f"from step {kept.step} of {shape.curve.last_step}: {_named(name)} rises {kept.loss:.4g} → {end:.4g} "
-        f"({end / kept.loss - 1:+.1%}){falls}",
+        f"from step {kept.step} of {shape.curve.last_step}: {_named(name)} rises {kept.loss:.4g} → {end:.4g}"
+        f"{share}{falls}",
         "1.2, 2.3",
         kept.step,
         numbers={"from": kept.loss, "to": end, "training_from": before, "training_to": after},
@@ -94,7 +100,7 @@ def _steady(tail: Array) -> bool:
 
 def _wobble(losses: Array) -> float:
     """Noise of evaluation losses. Below five of them a bend would pass for noise: none is subtracted then."""
-    return noise(losses.tolist()) if len(losses) >= 6 else 0.0
+    return noise(losses) if len(losses) >= 6 else 0.0
 
 
 def _gap(shape: Shape, name: str, points: list[EvaluationPoint]) -> Finding | None:
@@ -122,7 +128,7 @@ def stairs(shape: Shape) -> Finding | None:
     """Steps down where an epoch ends: the rows are known by heart. Without evaluations it is a suspicion."""
     if oscillation(shape) is not None:
         return None
-    large = [(step, drop / before) for step, drop, before in epoch_drops(shape) if drop >= STAIR_SHARE * before]
+    large = [(step, drop / before) for step, drop, before in epoch_drops(shape) if drop >= STAIR_SHARE * before > 0]
     if not large:
         return None
     shares = ", ".join(f"{drop:.0%}" for _, drop in large[:5])

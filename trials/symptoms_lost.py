@@ -16,6 +16,9 @@ RISE_SHARE = 0.15
 # A loss that jumps to exactly 0 from above this many nats was not learnt: the trainer replaces NaN by 0.
 LEARNT_ZERO = 0.05
 ZEROS = 3  # this many in a row at the end are for ever
+# A start that is thrown up: its first fifth lies above the first point by this share of it, in the mean.
+THROWN_SHARE = 0.2
+FEWEST_TO_BE_THROWN = 10  # points
 # An evaluation loss that ends this share and this many nats above its first, and never below it again, is lifted.
 LIFT_SHARE = 0.05
 LIFT_NATS = 0.02
@@ -24,7 +27,7 @@ FEWEST_EVALUATIONS = 4
 
 def divergence(shape: Shape) -> Finding | None:
     """Loss that is lost for good: not finite, zeros out of nothing, or a rise that stays."""
-    return _not_finite(shape) or _collapse(shape) or _risen(shape) or _lifted(shape)
+    return _not_finite(shape) or _collapse(shape) or _risen(shape) or _thrown(shape) or _lifted(shape)
 
 
 def _not_finite(shape: Shape) -> Finding | None:
@@ -73,7 +76,9 @@ def _risen(shape: Shape) -> Finding | None:
     rise, fall = shape.end - lowest, shape.start - lowest
     # That all later blocks lie higher makes up for what a first point's noise, in part the blow-up's own, hides.
     first_noise = START_NOISES * shape.noise if at_start else 0.0
-    if rise < max(RISE_SHARE * lowest, 0.0 if at_start else UNDONE_SHARE * fall, CLEAR * shape.end_error + first_noise):
+    if rise < max(
+        RISE_SHARE * lowest, LIFT_NATS, 0.0 if at_start else UNDONE_SHARE * fall, CLEAR * shape.end_error + first_noise
+    ):
         return None
     if shape.end < (1 + RISE_SHARE) * shape.start and oscillation(shape) is not None:
         return None  # it came down, and swings up to where it was
@@ -91,8 +96,29 @@ def _risen(shape: Shape) -> Finding | None:
     )
 
 
+def _thrown(shape: Shape) -> Finding | None:
+    """A loss that the first steps throw far above the first point, which it never comes back below."""
+    if len(shape.losses) < FEWEST_TO_BE_THROWN:
+        return None
+    first, early = float(shape.losses[0]), shape.blocks[1 : 1 + len(shape.blocks) // 5]
+    rise = float(early.mean()) - first
+    if rise < max(THROWN_SHARE * first, CLEAR * shape.noise) or shape.end < first - 2 * shape.end_error:
+        return None
+    if oscillation(shape) is not None:
+        return None
+    start, top = int(shape.steps[0]), float(early.max())
+    return Finding(
+        "divergence",
+        f"from step {start}: training loss rises {first:.3g} → {top:.3g} by step "
+        f"{shape.step_at(1 + int(early.argmax()))} and ends at {shape.end:.3g}, not below where it began",
+        "1.2, 2.1",
+        start,
+        numbers={"from": first, "to": top, "end": shape.end},
+    )
+
+
 def _lifted(shape: Shape) -> Finding | None:
-    """An evaluation loss that leaves its first values upwards while training loss does not fall either."""
+    """An evaluation loss that leaves its first values upwards, or that is lost, while training loss does not fall."""
     if not len(shape.losses) or shape.end < shape.start or oscillation(shape) is not None:
         return None
     first, last, error = thirds(shape)
@@ -103,11 +129,11 @@ def _lifted(shape: Shape) -> Finding | None:
         losses = np.array([point.loss for point in known])
         if len(losses) < FEWEST_EVALUATIONS:
             continue
-        part = len(losses) // 3
-        low, end = float(losses[: part + 1].min()), float(losses[-part:].mean())
-        if low <= 0 or end - low < max(LIFT_SHARE * low, LIFT_NATS) or losses[part + 1 :].min() < low:
+        part, best = len(losses) // 3, int(losses.argmin())
+        low, end, start = float(losses[best]), float(losses[-part:].mean()), known[best].step
+        lifted = best <= part and end - low >= max(LIFT_SHARE * low, LIFT_NATS)
+        if low <= 0 or not (lifted or end >= (1 + RISE_SHARE) * low):
             continue
-        start = known[int(losses[: part + 1].argmin())].step
         named = f"evaluation loss of {name}" if name else "evaluation loss"
         return Finding(
             "divergence",

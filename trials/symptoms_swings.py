@@ -24,7 +24,7 @@ JUMP_SHARE = 0.4
 JUMP_OF_START = 0.1
 JUMPS_SHARE = 0.003
 # A hump of an evaluation loss: this share and this many nats up, and at least this share of that down again.
-HUMP_SHARE = 0.04
+HUMP_SHARE = 0.02
 HUMP_NATS = 0.01
 HUMP_BACK = 0.5
 HUMP_OVER_NOISE = 3.0
@@ -63,10 +63,11 @@ def _hump(shape: Shape) -> Finding | None:
         losses = np.array([point.loss for point in known])
         if len(losses) < FEWEST_EVALUATIONS or losses.min() <= 0:
             continue
-        rises = losses / np.minimum.accumulate(losses) - 1
+        rises = losses / np.maximum(np.minimum.accumulate(losses), HUMP_NATS) - 1
         top = int(rises.argmax())
         low, high, after = float(losses[: top + 1].min()), float(losses[top]), float(losses[top:].min())
-        rough = HUMP_OVER_NOISE * noise(losses.tolist()) if len(losses) >= FEWEST_FOR_NOISE else 0.0
+        # Swings die down with the rate, and noise stays: it is what the second half has.
+        rough = HUMP_OVER_NOISE * noise(losses[len(losses) // 2 :]) if len(losses) >= FEWEST_FOR_NOISE else 0.0
         if rises[top] < HUMP_SHARE or high - low < max(HUMP_NATS, rough) or high - after < HUMP_BACK * (high - low):
             continue
         start = known[int(losses[: top + 1].argmin())].step

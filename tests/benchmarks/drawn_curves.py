@@ -184,17 +184,22 @@ def confusion(curves: int, seed: int) -> dict[str, Counter[str]]:
     }
 
 
+def print_matrix(curves: int, seed: int) -> None:
+    """Prints what was said of each class; right is the class alone."""
+    found = confusion(curves, seed)
+    for kind, said in found.items():
+        print(f"{kind:<18} {said[kind] / curves:7.1%}   " + ", ".join(f"{k} {n}" for k, n in said.most_common(9)))
+    right = sum(said[kind] for kind, said in found.items())
+    print(f"{'all':<18} {right / (curves * len(CLASSES)):7.1%}")
+
+
 def main() -> None:
-    """Prints the matrix; right is the class alone."""
+    """Prints the matrix."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--curves", type=int, default=1000, help="of each class")
     parser.add_argument("--seed", type=int, default=2027)
     asked = parser.parse_args()
-    found = confusion(asked.curves, asked.seed)
-    for kind, said in found.items():
-        print(f"{kind:<18} {said[kind] / asked.curves:7.1%}   " + ", ".join(f"{k} {n}" for k, n in said.most_common(9)))
-    right = sum(said[kind] for kind, said in found.items())
-    print(f"{'all':<18} {right / (asked.curves * len(CLASSES)):7.1%}")
+    print_matrix(asked.curves, asked.seed)
 
 
 if __name__ == "__main__":

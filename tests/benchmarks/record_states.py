@@ -35,12 +35,17 @@ STATES = (
     "few rows, many epochs",
     "random answers",
     "random answers, few",
+    "rate rather high, small batches",
+    "rate a little low",
+    "few steps",
 )
 FACTORS = {
     "rate too high": (10, 150),
     "rate rather high": (3, 10),
+    "rate rather high, small batches": (2, 8),
     "rate too low": (1 / 3000, 1 / 50),
     "rate rather low": (1 / 50, 1 / 10),
+    "rate a little low": (1 / 15, 1 / 4),
 }
 # Around this rate the tiny model learns best; a healthy run stays within a factor of two.
 GOOD_RATE = 5e-3
@@ -69,11 +74,11 @@ def plan(state: str, seed: int) -> Plan:
     generator = random.Random(f"{state} {seed}")
     few = state in ("few rows, many epochs", "random answers, few")
     sizes = (16, 20, 24) if few else (120, 160, 200) if "rather" in state else (240, 320, 480)
-    rows = generator.choice(sizes)
-    epochs = generator.choice((20, 30)) if few else generator.choice((1, 1.5, 2))
+    rows = generator.choice((48, 64, 96) if state == "few steps" else sizes)
+    epochs = generator.choice((20, 30)) if few else 1 if state == "few steps" else generator.choice((1, 1.5, 2))
     factor = FACTORS.get(state, (0.5, 2))
     rate = GOOD_RATE * math.exp(generator.uniform(math.log(factor[0]), math.log(factor[1])))
-    batch = 4
+    batch = generator.choice((1, 2)) if state.endswith("small batches") else 4
     config = TrialConfig(
         lora_rank=generator.choice((4, 8, 16)),
         lora_alpha=16,
@@ -81,7 +86,7 @@ def plan(state: str, seed: int) -> Plan:
         learning_rate=float(f"{rate:.3g}"),
         lr_scheduler_type=generator.choice(("cosine", "linear", "constant_with_warmup")),
         warmup_ratio=generator.choice((0.0, 0.05, 0.1)),
-        max_grad_norm=generator.choice((1.0, 1.0, 0.0)) if state.endswith("high") else 1.0,
+        max_grad_norm=generator.choice((1.0, 1.0, 0.0)) if "high" in state else 1.0,
         num_train_epochs=epochs,
         per_device_train_batch_size=batch,
         gradient_accumulation_steps=1,

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from sweep.cli import app
 from sweep.errors import SweepError
 from sweep.trial_files import write_config
-from tests.trials.logs import Record, healthy, line, lines
+from tests.trials.logs import Record, healthy, line, lines, state
 from trials.config import TrialConfig
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -36,7 +36,7 @@ def test_a_sick_run_in_words_beside_its_picture(tmp_path: Path, monkeypatch: pyt
     said = run("trainer_log.jsonl").splitlines()
     assert said[0] == (
         "over-fitting   from step 100 of 300: evaluation loss rises 1.2 → 1.6 (+33.3%) while training loss falls "
-        "1.52 → 0.55 (guide 1.2, 2.3)"
+        "1.48 → 0.55 (guide 1.2, 2.3)"
     )
     assert said[1] == (
         "  try          lora_alpha 32 → 16, num_train_epochs: fewer, early stopping on evaluation loss; keep the "
@@ -129,12 +129,22 @@ def test_a_picture_that_cannot_be_written_is_said_and_no_error(tmp_path: Path) -
     assert "healthy" in said
 
 
-@pytest.mark.parametrize("name", ["none.jsonl", "empty.jsonl"])
+@pytest.mark.parametrize("name", ["none.jsonl", "empty.jsonl", "blank.jsonl", "bomb.json", "folder"])
 def test_user_errors_are_one_line(name: str, tmp_path: Path) -> None:
-    (tmp_path / "empty.jsonl").write_text("")
+    for file, text in {"empty.jsonl": "", "blank.jsonl": "\n \n\t\n", "bomb.json": "[" * 100_000}.items():
+        (tmp_path / file).write_text(text)
+    (tmp_path / "folder").mkdir()
     result = CliRunner().invoke(app, ["diagnose", str(tmp_path / name)])
     assert isinstance(result.exception, SweepError)
     assert "\n" not in str(result.exception)
+
+
+def test_a_folder_of_one_runs_checkpoints_is_told_once(tmp_path: Path) -> None:
+    for step in (100, 300, 200):
+        history = [{"step": r["current_steps"], "loss": r["loss"], "learning_rate": r["lr"]} for r in healthy(step)]
+        state(tmp_path / f"checkpoint-{step}" / "trainer_state.json", history)
+    (one,) = json.loads(run(tmp_path, "--json", "--no-picture"))
+    assert (one["file"], one["last_step"]) == (str(tmp_path / "checkpoint-300" / "trainer_state.json"), 300)
 
 
 def test_marks_in_names_are_shown_as_they_are(tmp_path: Path) -> None:

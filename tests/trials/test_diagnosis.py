@@ -81,6 +81,11 @@ def test_a_rise_that_stays_is_divergence_and_one_that_passes_is_not() -> None:
     assert kinds(curve(lambda t: 1.6 if 0.5 < t < 0.53 else learning(t))) == ("healthy",)
 
 
+def test_a_rise_that_undoes_little_of_the_fall_is_no_divergence() -> None:
+    assert "divergence" not in kinds(curve(lambda t: 1.5 if t > 0.6 else 1 + 5 * math.exp(-20 * t), points=100))
+    assert kinds(curve(lambda t: 4.5 if t > 0.6 else 1 + 5 * math.exp(-20 * t), points=100)) == ("divergence",)
+
+
 def test_a_run_that_came_back_once_and_is_up_again_has_not_diverged_before() -> None:
     found = diagnose(curve(lambda t: 6.0 if 0.3 < t < 0.5 or t > 0.8 else learning(t), points=100))
     assert found.kinds == ("divergence",)
@@ -91,6 +96,19 @@ def test_a_run_that_came_back_once_and_is_up_again_has_not_diverged_before() -> 
 
 def test_a_loss_that_leaves_its_start_upwards_is_divergence() -> None:
     assert kinds(curve(lambda t: 2.0 * math.exp(3 * t), points=12)) == ("divergence",)
+
+
+@pytest.mark.parametrize("points", [40, 400])
+def test_a_start_that_is_thrown_up_and_never_comes_back_below_is_divergence(points: int) -> None:
+    def thrown(end: float) -> LoggedCurve:
+        found = curve(lambda t: end + (6.8 - end) * math.exp(-4 * t), points)
+        return with_losses(found, lambda i, loss: 4.0 if i == 0 else loss)
+
+    found = diagnose(thrown(4.1), high_loss=math.inf)
+    assert found.kinds == ("divergence",)
+    assert "ends at 4.16, not below where it began" in found.findings[0].evidence
+    assert "divergence" not in kinds(thrown(2.5))
+    assert "divergence" not in kinds(with_losses(thrown(4.1), lambda i, loss: 3.9 + loss / 40))
 
 
 def test_an_evaluation_lifted_while_training_does_not_fall_is_divergence_and_no_over_fitting() -> None:
@@ -165,6 +183,9 @@ def test_a_rise_within_evaluations_noise_is_none() -> None:
     rough = [1.2, 1.1, 1.05, 1.0, 1.03, 0.98, 1.04, 0.99, 1.03, 1.0]
     found = curve(learning, evaluation=lambda t: rough[round(10 * t) - 1])
     assert kinds(found) == ("healthy",)
+    longer = [1.287, 1.107, 1.074, 1.028, 0.973, 1.002, 0.99, 1.007, 0.974, 1.013, 1.015, 1.044]
+    found = curve(lambda t: 2 - t, evaluation=lambda t: longer[round(12 * t) - 1], evaluations=12)
+    assert kinds(found) == ("healthy",), "nor is it under-fitted: held-out loss has stopped falling"
 
 
 def test_a_gap_that_opened_beyond_a_half() -> None:
@@ -225,6 +246,13 @@ def test_what_still_falls_at_the_end_is_under_fitted() -> None:
     found = diagnose(curve(lambda t: 2.4 - 0.5 * t, evaluation=lambda t: 2.45 - 0.5 * t))
     assert found.kinds == ("under-fitting",)
     assert found.findings[0].numbers["late_share"] == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_trainings_noise_does_not_hide_that_evaluation_still_falls() -> None:
+    found = curve(lambda _: 2.4, 90, evaluation=lambda t: 2.45 - 0.08 * t, evaluations=12)
+    signs = np.random.default_rng(1).standard_normal(90)
+    rough = with_losses(found, lambda i, loss: loss + 0.3 * float(signs[i]) + (0.15 if i < 3 else 0.0))
+    assert kinds(rough) == ("under-fitting",)
 
 
 def decaying(fall: float) -> LoggedCurve:
