@@ -42,4 +42,4 @@ def advice_of(trial: FrozenTrial | optuna.Trial) -> Advice | None:
 
 
 def _shown(value: Scalar) -> str:
-    return number(float(value)) if is_number(value) else str(value)
+    return number(float(f"{value:.3g}")) if is_number(value) else str(value)

@@ -212,3 +212,8 @@ def test_a_value_that_is_no_number_is_told_as_it_is() -> None:
     assert Advice(0, "stagnation", "lr_scheduler_type", "constant", "cosine").words() == (
         "lr_scheduler_type constant → cosine"
     )
+
+
+def test_numbers_are_told_in_three_digits() -> None:
+    assert Advice(0, "divergence", "learning_rate", 0.0305335, 6.1e-3).words() == "learning_rate 0.0305 → 6.1e-3"
+    assert Advice(0, "over-fitting", "num_train_epochs", 20, 2).words() == "num_train_epochs 20 → 2"
