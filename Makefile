@@ -7,7 +7,7 @@
 #   make sanity [SPACE= MODEL= DATASET= SEED= GPUS= SET="knob=value" SCALE_LR= ARGS=]
 #   make dashboard [STORAGE= HOST= PORT=]
 #   make test | lint | check-exports | bench-coordinator | bench-cpu-workers | bench-compare | bench-trends |
-#   bench-expansion | bench-advice | bench-diagnosis | clean
+#   bench-expansion | bench-advice | bench-diagnosis | bench-pruning [HALF=] | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -36,7 +36,7 @@ SANITY_OPTIONS = $(call option,--space,$(SPACE)) $(call option,--model,$(MODEL))
 DASHBOARD_OPTIONS = $(call option,--storage,$(STORAGE)) $(call option,--host,$(HOST)) $(call option,--port,$(PORT))
 
 .PHONY: help sweep sanity dashboard test lint check-exports bench-coordinator bench-cpu-workers bench-compare bench-trends \
-	bench-expansion bench-advice bench-diagnosis clean
+	bench-expansion bench-advice bench-diagnosis bench-pruning clean
 
 help:
 	@sed -n 's/^# \{0,1\}//;2,10p' Makefile
@@ -94,6 +94,10 @@ bench-advice: $(VENV)/.ready-dev
 
 bench-diagnosis: $(VENV)/.ready-dev
 	$(BIN)/python -m tests.benchmarks.diagnosis
+
+# Over recorded curves (tests/benchmarks/curves), without training.
+bench-pruning: $(VENV)/.ready-dev
+	$(BIN)/python -m tests.benchmarks.pruning_simulator --processes 2 $(call option,--half,$(HALF))
 
 clean:
 	rm -rf $(VENV) $(LLAMAFACTORY)

@@ -7,7 +7,7 @@ from typing import Any
 
 from trials.config import TrialConfig
 
-CURVES = Path(__file__).parent / "curves" / "advice.jsonl"
+CURVES = Path(__file__).parents[1] / "data" / "advice_runs.jsonl"
 TARGET = ("q_proj", "v_proj", "k_proj", "o_proj")
 # Four decades around the rate that the tiny model learns best at, 5e-3: three rates a decade.
 RATES = tuple(float(f"{10 ** (exponent / 3):.3g}") for exponent in range(-13, 0))

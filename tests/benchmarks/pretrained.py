@@ -65,7 +65,7 @@ def pretrained(folder: Path) -> Path:
 def write_chats(path: Path, rows: int, seed: int, noise: bool) -> Path:
     """Writes chats of one question and one answer that pretraining has not seen; with `noise`, answers of any signs."""
     generator = random.Random(seed)
-    pairs = _unseen_pairs()
+    pairs = unseen_pairs()
     lines = []
     for question, answer in generator.sample(pairs, rows):
         said = "".join(generator.choices(NOISE, k=30)) if noise else answer
@@ -86,7 +86,7 @@ def _texts() -> list[str]:
 
 
 @functools.cache
-def _unseen_pairs() -> list[tuple[str, str]]:
+def unseen_pairs() -> list[tuple[str, str]]:
     """Questions and answers of the dialogues that pretraining left out."""
     return [pair for chat in _chats()[1::2] for pair in _pairs(chat)]
 

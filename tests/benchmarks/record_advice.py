@@ -1,4 +1,4 @@
-"""Records the runs that `tests.benchmarks.advice` searches among, into `tests/benchmarks/curves/advice.jsonl`.
+"""Records the runs that `tests.benchmarks.advice` searches among, into `tests/data/advice_runs.jsonl`.
 
 `nice -n 10 python -m tests.benchmarks.record_advice`: fine-tunes the tiny pretrained Llama of `record_states` at every
 point of a grid, on one CPU thread, twice: with rows enough, and with few rows seen many times, where strong settings

@@ -1,0 +1,145 @@
+"""Records whole, unpruned learning curves of many configurations into `tests/benchmarks/curves/`.
+
+`nice -n 19 python -m tests.benchmarks.record_curves small default [--until 80] [--to FOLDER]`: goes on with the
+configurations that a pool's file does not have yet, one process on one CPU thread. A curve is a JSON line; its lists
+have a value for each evaluation.
+"""
+
+import argparse
+import json
+import math
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.benchmarks.curve_pools import POOLS, TEMPLATE, Pool, config, draw, seeds, write_pairs
+from trials import batches
+from trials.data import DataSpec, PreparedData, prepare_data
+from trials.model import BaseModel, linear_modules, load_base, tokenizer_fingerprint
+from trials.paths import cache_dir
+from trials.run import LoraRun
+from trials.schedule import report_steps
+
+CURVES = Path(__file__).parent / "curves"
+UNTIL = {"small": 210, "default": 66}  # configurations
+# Rows in a forward pass, and tokens in one of an evaluation, at most: what then passes between layers stays in a core's
+# cache, and an evaluation of the default model costs a quarter less than in batches of 2,048 tokens.
+MICRO, EVALUATION_TOKENS = 16, 256
+DATA_SEED = 7
+
+
+class _Recorded(LoraRun):
+    """A run that is stepped from outside, and writes no checkpoints."""
+
+    @property
+    def rate(self) -> float:
+        """The rate that the last step used."""
+        return self._rate
+
+    def step_once(self) -> tuple[float, int]:
+        """Takes an optimizer step; returns its loss, summed over the label tokens, and their number."""
+        total, labels, stepped = 0.0, 0, False
+        while not stepped:
+            batch = self.next_micro_batch()
+            loss = self.loss_of(batch)
+            stepped = self.take_loss(loss, batch)
+            total, labels = total + float(loss.detach()), labels + batch.labels
+        return total, labels
+
+
+def record(pool: Pool, index: int, seed: int, base: BaseModel, data: PreparedData, folder: Path) -> dict[str, Any]:
+    """Trains one run to its end; returns its line."""
+    knobs = draw(pool, index)
+    run = _Recorded(config(pool, knobs, seed, linear_modules(base.model), MICRO), base, data, folder)
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("step", "eval_loss", "train_loss", "learning_rate", "train_seconds", "eval_seconds")
+    }
+    try:
+        for step in report_steps(run.total_steps, pool.evaluations):
+            started, total, labels = time.process_time(), 0.0, 0
+            while run.step < step:
+                loss, count = run.step_once()
+                total, labels = total + loss, labels + count
+            trained = time.process_time()
+            eval_loss = run.evaluate()
+            evaluated = time.process_time()
+            columns["step"].append(step)
+            columns["eval_loss"].append(_rounded(eval_loss, 5))
+            columns["train_loss"].append(_rounded(total / max(1, labels), 4))
+            columns["learning_rate"].append(_rounded(run.rate, 3))
+            columns["train_seconds"].append(_rounded(trained - started, 3))
+            columns["eval_seconds"].append(_rounded(evaluated - trained, 3))
+    finally:
+        run.close()
+    return {"pool": pool.name, "index": index, "seed": seed, "knobs": knobs, "rows": pool.rows, **columns}
+
+
+def _rounded(value: float, digits: int) -> float | None:
+    """To so many digits; None where a run diverged, as JSON has no such number."""
+    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+
+
+def recorded(path: Path) -> set[tuple[int, int]]:
+    """The index and seed of every curve in a file; a last line that a kill left half is cut off."""
+    if not path.exists():
+        return set()
+    text = path.read_text(encoding="utf8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole, encoding="utf8")
+    lines = [json.loads(line) for line in whole.splitlines()]
+    return {(line["index"], line["seed"]) for line in lines}
+
+
+def record_pool(pool: Pool, until: int, path: Path) -> None:
+    """Records what is missing of a pool's first configurations."""
+    done = recorded(path)
+    missing = [(index, seed) for index in range(until) for seed in seeds(index) if (index, seed) not in done]
+    if not missing:
+        return
+    base = load_base(pool.model(cache_dir()), pool.name, pool.dtype)
+    base.tokenizer.chat_template = TEMPLATE
+    with tempfile.TemporaryDirectory() as temporary, path.open("a", encoding="utf8") as file:
+        folder = Path(temporary)
+        chats = write_pairs(pool, folder / "chats.jsonl")
+        for index, seed in missing:
+            rows = pool.training_rows(draw(pool, index))
+            spec = DataSpec(str(chats), "sft", pool.cutoff_len, rows, pool.evaluation_rows, DATA_SEED)
+            data = prepare_data(spec, base.tokenizer, tokenizer_fingerprint(base.tokenizer), folder)
+            started = time.process_time()
+            line = record(pool, index, seed, base, data, folder / "run")
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            _say(line, data, time.process_time() - started)
+
+
+def _say(line: dict[str, Any], data: PreparedData, seconds: float) -> None:
+    knobs, losses = line["knobs"], line["eval_loss"]
+    finite = [loss for loss in losses if loss is not None]
+    print(
+        f"{line['pool']} {line['index']} seed {line['seed']}: rate {knobs['learning_rate']:g}, "
+        f"{len(data.train)} rows of {data.facts.mean_tokens:.0f} tokens, {losses[0]} -> {losses[-1]}, "
+        f"best {min(finite, default=None)}, {seconds:.1f} CPU s",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Records the pools that are asked for, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pools", nargs="*", default=list(POOLS), help=f"of {', '.join(POOLS)}")
+    parser.add_argument("--until", type=int, help="configurations of each pool")
+    parser.add_argument("--to", type=Path, default=CURVES)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    batches.EVALUATION_TOKENS = EVALUATION_TOKENS
+    asked.to.mkdir(parents=True, exist_ok=True)
+    for name in asked.pools:
+        record_pool(POOLS[name], asked.until or UNTIL[name], asked.to / f"{name}.jsonl")
+
+
+if __name__ == "__main__":
+    main()
