@@ -12,7 +12,9 @@ Looks so far, each at curves that the rules had not been made on:
 3. Seeds 300 to 345, after that: 68 of 78 right, and 3 of the 10 runs that are healthy and nothing else called
    over-fitted, for a rise by 0.7 to 1.3 % after the lowest of five evaluations. That rule was mended since. Of the 15
    oscillations 7 are missed: their held-out loss hardly goes up, it is only worse than at a lower rate. All else was
-   right, 60 of 63 curves. There was no look at fresh curves since, so that none is unseen any more.
+   right, 60 of 63 curves.
+4. Seeds from 400 on, with the rules as they are: of every state at six seeds 61 of 66 right, and of 55 more runs made
+   healthy 53. Of the 49 runs that are healthy and nothing else one was called sick (oscillation).
 
 Too few runs at a high rate came out as oscillation; from seed 204 on only those at 1.3e-2 to 2.4e-2, around which it is
 likeliest, were recorded, of the runs at a low rate those at 3.5e-4 to 1.1e-3, and from seed 300 on only short ones.
@@ -54,7 +56,7 @@ RUINED = 0.5  # nats
 RISEN = 0.05  # nats
 UNFINISHED = 0.75
 UNMOVED = 0.02  # nats, 1 % of the untrained model's loss
-UNSEEN = 300  # the first seed
+UNSEEN = 400  # the first seed
 Line = dict[str, Any]
 
 
