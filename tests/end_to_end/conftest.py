@@ -30,6 +30,8 @@ def driver(tiny: Path, tmp_path: Path) -> Iterator[Driver]:
         "HF_HUB_OFFLINE": "1",
         "COLUMNS": "120",
         "PYTHONUNBUFFERED": "1",
+        # Several sweeps at once share the cores: threads that spin while they wait would take them from each other.
+        "OMP_WAIT_POLICY": "PASSIVE",
     }
     driver = Driver(tiny, tmp_path, environment)
     yield driver

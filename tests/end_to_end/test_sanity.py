@@ -52,7 +52,7 @@ def test_a_sweep_notes_what_is_wrong_and_nothing_else(driver: Driver, tmp_path: 
     rows = [{"instruction": f"say {number} things", "output": "n/a"} for number in range(40)]
     (tmp_path / "alike.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf8")
     wrong = ("--dataset", "alike.jsonl", "--set", "lr_scheduler_type=constant", "--scale-lr", "off")
-    short = ("--n-trials", "1", "--max-samples", "32", "--max-steps", "6", "--set", "effective_batch_size=8")
+    short = ("--n-trials", "1", "--max-samples", "32", "--max-steps", "12", "--set", "effective_batch_size=8")
     status, output = driver.run(*driver.sweep_arguments(*short, *wrong))
     assert status == 0, output
     notes = [line for line in output.splitlines() if line.startswith("note ")]
