@@ -13,7 +13,8 @@ from sweep.objective import DIAGNOSIS
 from sweep.results import Results, metadata
 from sweep.storage import SweepStorage, open_storage
 from sweep.study import IDENTITY
-from sweep.trial_diagnosis import diagnose_trial, diagnosis_words, note_lines
+from sweep.trial_diagnosis import diagnose_trial, diagnosis_words, logged_curve, note_lines
+from sweep.trial_files import TrainerLog
 from tests.sweep.fakes import FakeSweep, curve, make_space, moved
 from trials.config import TrialConfig
 from trials.curve import LearningCurve
@@ -105,6 +106,27 @@ class TestOneTrial:
         sweep.play()
         told = [sweep.trial(number).user_attrs[DIAGNOSIS] for number in range(3)]
         assert told == ["healthy", "under-fitting", "healthy"], "a log that lacks steps is not taken"
+
+    def test_a_log_with_fewer_steps_than_evaluations_is_not_taken(self, tmp_path: Path) -> None:
+        reports = LearningCurve(FALLING)
+        log = TrainerLog(tmp_path, FALLING, next_step=1)
+        for step in range(1, 5):
+            log.add_step(moved(step), 1.0)
+        assert len(logged_curve(tmp_path, reports).training) == len(FALLING)
+        for step in range(5, 8):
+            log.add_step(moved(step), 1.0)
+        assert len(logged_curve(tmp_path, reports).training) == 7
+
+    def test_what_the_whole_curve_shows_goes_before_what_it_was_stopped_for(self) -> None:
+        rising = curve(
+            *(3.0, 2.5, 2.3, 2.4, 2.5, 2.6, 2.7, 2.8, 2.9),
+            train_losses=(3.0, 2.5, 2.2, 2.0, 1.8, 1.6, 1.4, 1.2, 1.0),
+            total=9,
+        )
+        assert LearningCurve(rising).sustained_rise() is not None
+        diagnosis = diagnose_reports(rising)
+        assert diagnosis is not None
+        assert diagnosis.findings[0].evidence.startswith("from step 6 of 18: evaluation loss rises 2.3")
 
     def test_a_trial_without_a_report_has_none(self, tmp_path: Path) -> None:
         sweep = FakeSweep(tmp_path, [TrialFailed("no memory", "")])
