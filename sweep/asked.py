@@ -82,7 +82,7 @@ def check(options: SweepOptions, prepared: Prepared | None) -> Asked:
     """Everything that can be found wrong without loading a model."""
     plain = prepared.design.space if prepared else asked_space(options)
     design = prepared.design if prepared else make_design(options, plain)
-    pruner = options.pruner or ("trend" if design.kind == TPE else "none")
+    pruner = options.pruner or ("promote" if design.kind == TPE else "none")
     if pruner not in PRUNERS:
         raise SweepError(f"pruner is {pruner!r}; allowed: {', '.join(PRUNERS)}")
     space = design.space

@@ -14,6 +14,7 @@ from rich.console import Console
 from spaces.load import list_spaces, load_space
 from spaces.parameter import Choice, Parameter
 from sweep.advice_words import advice_words
+from sweep.audit import audit_words
 from sweep.compare_study import ended_trials
 from sweep.confirm import CONFIRMS
 from sweep.confirm_words import chosen_run
@@ -29,7 +30,7 @@ from sweep.options import DEFAULT_STORAGE, SweepOptions
 from sweep.results import Results
 from sweep.say import program, say
 from sweep.storage import open_storage, shown
-from sweep.study import IDENTITY, IMPORTED, SOURCE, best_trial, finished_trials, load_study
+from sweep.study import IDENTITY, IMPORTED, SOURCE, best_trial, finished_trials, load_study, start_loss
 from sweep.summary import next_steps, summary
 from sweep.table import table
 from sweep.trial_diagnosis import diagnosis_words
@@ -133,7 +134,7 @@ def compare_command(study_name: str, storage: str, by: str, reference: str, at: 
     if identity is None:
         raise SweepError(f"study {study_name!r} was not made by this program; `make dashboard` shows it")
     results = Results(opened.engine, study_name)
-    ended = ended_trials(results, results.trials(), identity["space"]["resolved"])
+    ended = ended_trials(results, results.trials(), identity["space"]["resolved"], start_loss(study))
     runs = observe(ended)
     found = compare(restrict(runs, at), by, reference, unused=len(ended) - len(runs))
     if as_json:
@@ -156,7 +157,7 @@ def export_command(
     results = Results(opened.engine, study_name)
     rows, confirms = results.trials(), study.user_attrs.get(CONFIRMS)
     confirmed = chosen_run(results, rows, confirms) if confirms and number is None else None
-    runs = observe(ended_trials(results, rows, identity["space"]["resolved"]))
+    runs = observe(ended_trials(results, rows, identity["space"]["resolved"], start_loss(study)))
     winner = Winner(
         study=study_name,
         row=confirmed or choose(study_name, rows, number),
@@ -232,7 +233,7 @@ def _findings(study_name: str, storage: str, most: int | None) -> list[str]:
     space |= {"scaled": (identity.get("scaling") or {}).get("told", ""), "grown": summarised(grown)}
     if source:
         space |= {"asked": source.get("space", space["name"]), "expand": source.get("expand", False)}
-    runs = observe(ended_trials(results, rows, identity["space"]["resolved"]))
+    runs = observe(ended_trials(results, rows, identity["space"]["resolved"], start_loss(study)))
     findings = verdict_lines(runs)
     mattered = importance_words(importances(runs))
     if mattered:
@@ -243,7 +244,7 @@ def _findings(study_name: str, storage: str, most: int | None) -> list[str]:
     ):
         if told:
             findings.append((label, told))
-    found = summary(rows, space, spent, saved, findings)
+    found = summary(rows, space, spent, saved, findings, audit_words(study.get_trials(deepcopy=False)))
     confirms = study.user_attrs.get(CONFIRMS)
     if confirms is not None:
         found = confirmation(results, rows, confirms)  # the best of its runs is none of its findings

@@ -8,11 +8,15 @@ from sweep.comparison import Comparison, Level
 from sweep.observations import Ended, Value
 from sweep.progress import format_learning_rate
 from sweep.results import Results
+from trials.curve import LearningCurve
+from trials.schedule import learning_progress, report_steps
 
 HEADING = ("level", "trials", "pruned", "best", "at lr", "median", "effect [95 %]", "verdict")
 
 
-def ended_trials(results: Results, rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any]) -> list[Ended]:
+def ended_trials(
+    results: Results, rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any], start: float | None = None
+) -> list[Ended]:
     """The finished trials of a study, with the knobs that its space searched and their curves.
 
     Fixed knobs are equal for all, and derived ones follow from the searched: to hold those is to hold all.
@@ -21,6 +25,7 @@ def ended_trials(results: Results, rows: Sequence[Mapping[str, Any]], space: Map
         results: Where curves are.
         rows: Rows of `sweep_trials`.
         space: The study's space as plain data (`SearchSpace.to_dict`).
+        start: The loss before training, in nats per token, where it is known.
     """
     found = []
     for row in rows:
@@ -35,9 +40,18 @@ def ended_trials(results: Results, rows: Sequence[Mapping[str, Any]], space: Map
         knobs: dict[str, Value] = {
             name: _plain(row["params"][name]) for name in space["search"] if name in row["params"]
         }
-        horizon = curve.reports[-1].total_evaluations if curve.reports else 0
-        found.append(Ended(row["trial_number"], knobs, losses, float(value), horizon, row["state"] == "pruned"))
+        pruned, progress = row["state"] == "pruned", _progress(row["config"], curve)
+        found.append(Ended(row["trial_number"], knobs, losses, float(value), progress, pruned, start))
     return found
+
+
+def _progress(config: Mapping[str, Any] | None, curve: LearningCurve) -> list[float]:
+    """A run's progress at all its reports; none for one that was made elsewhere."""
+    if config is None or not curve.reports:
+        return []
+    last, scheduler, warmup = curve.reports[-1], config["lr_scheduler_type"], config["warmup_ratio"]
+    steps = report_steps(last.total_steps, last.total_evaluations)
+    return learning_progress(scheduler, warmup, last.total_steps, steps)
 
 
 def _plain(value: Any) -> Value:

@@ -25,6 +25,10 @@ class TrialFailed(Exception):
         self.detail = detail
 
 
+class TrialParked(BaseException):
+    """A trial was stopped at an evaluation, with its state on disk, to be continued if it may still be the best."""
+
+
 class TrialInterrupted(BaseException):
     """A trial was saved, or left, to be continued later.
 

@@ -2,15 +2,17 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
 
+from sweep.audit import words
 from sweep.errors import TrialInterrupted
+from sweep.judging import Stop, never
 from sweep.launchers.base import Run
 from sweep.progress import Progress, TrialView
-from sweep.pruners import TrendPruner
 from sweep.recovery import frozen
 from sweep.results import Results
 from sweep.study import best_trial
@@ -25,10 +27,10 @@ class Ending:
     """How a trial ended.
 
     Attributes:
-        state: "complete", "pruned" or "failed".
+        state: "complete", "pruned", "parked" or "failed".
         reason: Why, in words; empty for a trial that reached its horizon.
         trainable_parameters: The adapter's weights; None when it is not known.
-        place: At which of how many evaluations a pruner stopped it, "3 of 5"; empty when that says nothing.
+        place: At which of how many evaluations it was stopped for others, "3 of 5"; empty when that says nothing.
     """
 
     state: str
@@ -50,10 +52,26 @@ class Follower:
     """
 
     def __init__(
-        self, trial: optuna.Trial, folder: Path, view: TrialView, results: Results, progress: Progress
+        self,
+        trial: optuna.Trial,
+        folder: Path,
+        view: TrialView,
+        results: Results,
+        progress: Progress,
+        judge: Callable[[optuna.Trial, str], Stop | None] = never,
     ) -> None:
+        """Follows a trial.
+
+        Args:
+            trial: Optuna's.
+            folder: The trial's.
+            view: What the progress shows of it.
+            results: Our own tables.
+            progress: What the user sees.
+            judge: Whether the trial is to be stopped for others after its newest report.
+        """
         self._trial, self._folder, self._view = trial, folder, view
-        self._results, self._progress = results, progress
+        self._results, self._progress, self._judge_by = results, progress, judge
         self.curve = LearningCurve()
         self._reported = set(frozen(trial).intermediate_values)
         self._log: TrainerLog | None = None
@@ -117,21 +135,17 @@ class Follower:
         if rising:
             # Training on is hopeless, but what it has reached may be the best there is: then it counts.
             return Ending("complete" if self._leads() else "pruned", rising, None)
-        pruner = self._trial.study.pruner
-        if isinstance(pruner, TrendPruner):
-            reason = pruner.explain(self._trial.study, frozen(self._trial))
-        else:
-            reason = f"pruned by {type(pruner).__name__}" if self._trial.should_prune() else None
-        if reason:
-            last = self.curve.reports[-1]
-            return Ending("pruned", reason, None, place=f"{last.evaluation} of {last.total_evaluations}")
-        return None
+        last = self.curve.reports[-1]
+        place = f"{last.evaluation} of {last.total_evaluations}"
+        stop = None if last.evaluation == last.total_evaluations else self._judge_by(self._trial, place)
+        return Ending(stop.state, stop.reason, None, place=place) if stop else None
 
     def _natural_end(self, early: bool, parameters: int) -> Ending:
         best = self.curve.best
         if best is None or not math.isfinite(best.eval_loss):
             return Ending("pruned", "diverged: no evaluation loss was finite", parameters)
-        reason = f"stopped early: no improvement since evaluation {best.evaluation}" if early else ""
+        early_words = f"stopped early: no improvement since evaluation {best.evaluation}" if early else ""
+        reason = "; ".join(filter(None, (early_words, words(frozen(self._trial)))))
         return Ending("complete", reason, parameters)
 
     def _leads(self) -> bool:

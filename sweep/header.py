@@ -33,6 +33,7 @@ def lines(
     *,
     done: int,
     waiting: int,
+    parked: int = 0,
     notes: Sequence[str],
     start: Start | None = None,
 ) -> list[str]:
@@ -45,6 +46,7 @@ def lines(
         slots: Where trials run.
         done: Finished trials of earlier sessions.
         waiting: Trials that were interrupted.
+        parked: Trials that are parked.
         notes: What else the user should know.
         start: Where a second stage starts from.
     """
@@ -54,7 +56,7 @@ def lines(
         labelled("data", data_line(plan)),
         labelled("space", space_line(plan)),
         labelled("batch", batch_line(plan.batch_limit, plan.space)),
-        labelled("study", study_line(plan, options, study, slots, done, waiting)),
+        labelled("study", study_line(plan, options, study, slots, done, waiting, parked)),
     ]
     later = start.note() if start else None
     return told + [labelled("note", text) for text in (*notes, later) if text]
@@ -98,12 +100,15 @@ def space_line(plan: Plan) -> str:
     return f"{space.name}{guide}: {knobs}   budget {length} a trial, {budget.evaluations} evaluations"
 
 
-def study_line(plan: Plan, options: SweepOptions, study: str, slots: Sequence[Slot], done: int, waiting: int) -> str:
+def study_line(
+    plan: Plan, options: SweepOptions, study: str, slots: Sequence[Slot], done: int, waiting: int, parked: int
+) -> str:
     """Where the study is and how far."""
-    if done or waiting:
+    if done or waiting or parked:
         state = f"{done} of {options.n_trials} done"
         if waiting:
             state += f", {waiting} interrupted: going on with {'it' if waiting == 1 else 'them'}"
+        state += f", {parked} parked" if parked else ""
     else:
         state = f"new   total {options.n_trials} trials"
     return f"{study} in {shown(options.storage)}   {state}   {workers(slots)}"

@@ -80,6 +80,8 @@ class LiveProgress:
             with self._lock:
                 self._running.pop(trial.number, None)
                 self._pace.ended(trial)
+                if trial.state == "parked":
+                    return  # it comes again, or ends with a reason
                 lines = [header()] if self._rows % ROWS_PER_HEADER == 0 else []
                 self._rows += 1
             lines += ended_rows(trial, self._console)

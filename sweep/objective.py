@@ -10,12 +10,13 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from sweep.artifacts import Artifacts
-from sweep.errors import SweepError, TrialFailed, TrialInterrupted, WorkerDied
+from sweep.contenders import HORIZON, PROGRESS, START, WARMUP
+from sweep.errors import SweepError, TrialFailed, TrialInterrupted, TrialParked, WorkerDied
 from sweep.follow import Ending, Follower
+from sweep.judging import Judge
 from sweep.launchers.base import Launcher
 from sweep.plan import Plan, suggest
 from sweep.progress import Progress, StudyView, TrialView
-from sweep.pruners import HORIZON, WARMUP
 from sweep.recovery import OWNER, first_number, lost_numbers, this_process
 from sweep.results import Results, target_name
 from sweep.scaling import usual_learning_rate
@@ -23,7 +24,7 @@ from sweep.study import INFEASIBLE, best_trial, finished_trials
 from sweep.trial_diagnosis import diagnose_trial, logged_curve
 from sweep.trial_files import delete_adapter, delete_checkpoints, trial_folder, write_config
 from trials.config import TrialConfig
-from trials.schedule import report_steps, warmup_steps
+from trials.schedule import learning_progress, report_steps, warmup_steps
 
 # Times that a trial is continued on a new worker when its worker died, before it counts as failed.
 MOST_WORKER_DEATHS = 2
@@ -44,6 +45,8 @@ class Session:
         output: The folder of all studies.
         total: N_TRIALS.
         keep_adapters: Adapters that are kept: those of the best so many trials.
+        audit: Share of the condemned trials that run on all the same.
+        to_begin: Trials that are still to be begun.
         stopping: Set when no trial should begin or be tried again.
     """
 
@@ -55,6 +58,8 @@ class Session:
     output: Path
     total: int
     keep_adapters: int
+    audit: float = 0.0
+    to_begin: int = 0
     stopping: threading.Event = field(default_factory=threading.Event)
     ending: threading.Lock = field(default_factory=threading.Lock)
 
@@ -111,6 +116,10 @@ class OneTrial:
         warmup = warmup_steps(config.warmup_ratio, total_steps)
         trial.set_user_attr(HORIZON, len(steps))
         trial.set_user_attr(WARMUP, sum(step <= warmup for step in steps))
+        progress = learning_progress(config.lr_scheduler_type, config.warmup_ratio, total_steps, steps)
+        trial.set_user_attr(PROGRESS, progress)
+        if plan.ready.start_loss is not None:
+            trial.set_user_attr(START, plan.ready.start_loss)
         write_config(self._folder, config.to_dict(), params)
         relative = self._folder.relative_to(session.output).as_posix()
         session.results.start_trial(trial.number, config, params, relative, total_steps)
@@ -126,7 +135,8 @@ class OneTrial:
             total_steps=total_steps,
             eval_losses=session.results.curve(trial.number).eval_losses,
         )
-        self._follower = Follower(trial, self._folder, self._view, session.results, session.progress)
+        judge = Judge(lambda: session.to_begin > 0, session.audit, plan.seed)
+        self._follower = Follower(trial, self._folder, self._view, session.results, session.progress, judge)
 
     def run(self) -> float:
         """Trains; the best evaluation loss.
@@ -136,6 +146,7 @@ class OneTrial:
             TrialFailed: It broke.
             WorkerDied: Its workers died too often.
             TrialInterrupted: The sweep is stopping; the trial can go on later.
+            TrialParked: Others come first.
         """
         view = self._view
         try:
@@ -153,11 +164,34 @@ class OneTrial:
             self._end(Ending("failed", str(error), None))
             self._session.stop()
             raise
+        if ending.state == "parked":
+            self._park(ending)
+            raise TrialParked
         self._end(ending)
         best = self._follower.curve.best
         if ending.state == "pruned" or best is None:
             raise optuna.TrialPruned(ending.told)
         return best.eval_loss
+
+    def give_up(self, reason: str) -> None:
+        """Ends a parked trial as pruned, with what it has shown."""
+        self._follower.curve = curve = self._session.results.curve(self._view.number)
+        last = curve.reports[-1]
+        self._view.step = last.step
+        self._end(Ending("pruned", reason, None, place=f"{last.evaluation} of {last.total_evaluations}"))
+
+    def _park(self, ending: Ending) -> None:
+        session, view = self._session, self._view
+        view.state, view.reason = ending.state, ending.reason
+        best = self._follower.curve.best
+        session.results.end_trial(
+            view.number,
+            ending.state,
+            value=best.eval_loss if best else None,
+            reason=ending.told,
+            trainable_parameters=ending.trainable_parameters,
+        )
+        session.progress.trial_ended(view)
 
     def _train(self) -> Ending:
         """Trains on one worker after another while they die; each goes on from the last checkpoint."""
@@ -227,6 +261,12 @@ class OneTrial:
         session.progress.trial_ended(self._view)
 
 
+def give_up(session: Session, trial: optuna.Trial, reason: str) -> None:
+    """Records that a parked trial, which is running again in name alone, is given up; Optuna is not told yet."""
+    params = session.plan.space.walk(lambda parameter: suggest(trial, parameter))
+    OneTrial(session, trial, params).give_up(reason)
+
+
 def clean_up(output: Path) -> Callable[[optuna.Study, FrozenTrial], None]:
     """Returns what Optuna calls once a trial is told: only now are its checkpoints of no more use."""
 
@@ -251,7 +291,7 @@ def delete_losing_adapters(session: Session) -> None:
     complete = [row for row in rows if row["state"] == "complete" and row["value"] is not None]
     best = sorted(complete, key=lambda row: (row["value"], row["trial_number"]))[: session.keep_adapters]
     # One that goes on with a trial whose machine was lost does so in that one's folder.
-    going_on = [row for row in rows if row["state"] in ("running", "interrupted")]
+    going_on = [row for row in rows if row["state"] in ("running", "interrupted", "parked")]
     kept = {row["folder"] for row in (*best, *going_on)}
     for row in rows:
         if row["folder"] not in kept:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sweep.pruners import project
+from sweep.projection import TIE, Projection, project
 
 Value = int | float | str
 # Complete curves from which a study's own projections are corrected; with fewer they are taken as they are.
@@ -22,16 +22,22 @@ class Ended:
         knobs: What was searched, and each value.
         losses: Evaluation losses in nats per token, one a report; empty for a run that was made elsewhere.
         value: Its best loss.
-        horizon: Reports that it makes in all.
+        progress: Its progress at every report of the whole trial (`trials.schedule.learning_progress`).
         pruned: Whether it was pruned, else complete.
+        start: The loss before training, in nats per token; None where it is not known.
     """
 
     number: int
     knobs: Mapping[str, Value]
     losses: Sequence[float]
     value: float
-    horizon: int
+    progress: Sequence[float]
     pruned: bool
+    start: float | None = None
+
+    def heading(self, reports: int) -> Projection:
+        """Where the first so many reports were heading."""
+        return project(self.losses[:reports], self.progress, self.start)
 
 
 @dataclass(frozen=True)
@@ -57,9 +63,9 @@ def observe(trials: Sequence[Ended]) -> list[Observation]:
     """Takes complete trials at their best loss and pruned ones at where they were heading.
 
     To leave pruned trials out would take away the worst of every level, and most of the worst levels. Their curves are
-    projected to the horizon (`sweep.pruners.project`), and the projection's expected change is scaled by how much of
-    it the study's complete curves made come true from the same reports on: one that promises too much would flatter
-    the levels that are pruned most. A pruned trial without two finite reports tells nothing and is left out.
+    projected to their ends (`sweep.projection`), and the projection's expected change is scaled by how much of it the
+    study's complete curves made come true from the same reports on: one that promises too much would flatter the levels
+    that are pruned most. A pruned trial whose curve says nothing yet is left out.
     """
     usable = [trial for trial in trials if not trial.pruned or _tells(trial)]
     scale, spread = _calibration(usable)
@@ -68,38 +74,42 @@ def observe(trials: Sequence[Ended]) -> list[Observation]:
         if not trial.pruned:
             seen.append(Observation(trial.number, trial.knobs, trial.value))
             continue
-        end = project(trial.losses, trial.horizon)
+        end = trial.heading(len(trial.losses))
         change = end.loss - trial.losses[-1]
         loss = min(trial.value, trial.losses[-1] + scale * change)
-        error = end.error if spread is None else spread
-        seen.append(Observation(trial.number, trial.knobs, loss, error, pruned=True))
+        seen.append(Observation(trial.number, trial.knobs, loss, spread * end.error, pruned=True))
     return seen
 
 
 def _tells(trial: Ended) -> bool:
-    return len(trial.losses) >= 2 and all(math.isfinite(loss) for loss in trial.losses)
+    sound = bool(trial.losses) and all(math.isfinite(loss) for loss in trial.losses)
+    return sound and math.isfinite(trial.heading(len(trial.losses)).error)
 
 
-def _calibration(trials: Sequence[Ended]) -> tuple[float, float | None]:
-    """Which share of a projected change comes true, and the standard deviation of what remains, in nats.
+def _calibration(trials: Sequence[Ended]) -> tuple[float, float]:
+    """Which share of a projected change comes true, and by what its error is to be multiplied.
 
     Every complete curve is cut where a pruned one ended, and projected; the share is the least-squares line through
-    the origin from the expected changes to those that came. (1, None) with too few complete curves.
+    the origin from the expected changes to those that came, each weighed by its projection's error, since some cuts
+    are early and some late. (1, 1) with too few complete curves.
     """
     cuts = [len(trial.losses) for trial in trials if trial.pruned]
     complete = [trial for trial in trials if not trial.pruned and trial.losses]
     if len(complete) < LEAST_CURVES or not cuts:
-        return 1.0, None
-    expected, came = [], []
+        return 1.0, 1.0
+    expected, came = [], []  # in standard deviations
     for trial in complete:
         for cut in cuts:
-            if cut < len(trial.losses):
-                end = project(trial.losses[:cut], trial.horizon)
-                expected.append(end.loss - trial.losses[cut - 1])
-                came.append(trial.value - trial.losses[cut - 1])
+            if cut >= len(trial.losses):
+                continue
+            end, last = trial.heading(cut), trial.losses[cut - 1]
+            error = max(end.error, TIE)
+            if math.isfinite(error) and math.isfinite(last):
+                expected.append((end.loss - last) / error)
+                came.append((trial.value - last) / error)
     total = sum(change**2 for change in expected)
     if not total:
-        return 1.0, None
+        return 1.0, 1.0
     scale = sum(change * true for change, true in zip(expected, came, strict=True)) / total
     scale = min(max(scale, 0.0), MOST_CORRECTION)
     left = [true - scale * change for change, true in zip(expected, came, strict=True)]

@@ -39,6 +39,7 @@ class SweepOptions:
         expand: Whether a range grows when the best trials crowd its edge.
         advisor: Whether what the guide would change about a sick trial is tried, as one trial in three at most.
         pruner: A name in `sweep.pruners.PRUNERS`; empty for trend in a search and none in a grid.
+        audit: Share of the trials condemned by the pruner that run on all the same, from 0 to 1.
         design: "tpe" searches, "factorial" runs a grid; `sweep confirm` sets "confirm".
         over: Knobs of the grid, with commas; empty for all that the space searches.
         levels: Values of a range in the grid.
@@ -70,6 +71,7 @@ class SweepOptions:
     expand: bool = False
     advisor: bool = True
     pruner: str = ""
+    audit: float = 0.0
     design: str = TPE
     over: str = ""
     levels: int = DEFAULT_LEVELS
@@ -92,6 +94,8 @@ class SweepOptions:
         ):
             if value is not None and value < least:
                 raise SweepError(f"{name} is {value}; allowed: a whole number of at least {least}")
+        if not 0.0 <= self.audit <= 1.0:
+            raise SweepError(f"AUDIT is {self.audit:g}; allowed: a share of the pruned trials, from 0 to 1")
         if self.dtype not in ("auto", "bf16", "fp32"):
             raise SweepError(f"dtype is {self.dtype!r}; allowed: auto, bf16, fp32")
         if self.scale_lr not in ("auto", "on", "off"):

@@ -13,6 +13,8 @@ import psutil
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 
+from sweep.contenders import is_parked
+
 OWNER = "owner"
 # A process's start is reckoned from the time of the boot, which moves when the system's clock is set right.
 CLOCK_SECONDS = 5.0
@@ -27,13 +29,13 @@ def put_back_interrupted(study: optuna.Study) -> list[int]:
     """Makes the running trials whose process on this machine is gone wait to be continued.
 
     Returns:
-        The numbers of all trials that wait and have something to go on from: an evaluation.
+        The numbers of all trials that wait and have something to go on from, an evaluation; but for parked ones.
     """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if _is_orphan(trial):
             put_back(study, trial)
     waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-    return [trial.number for trial in waiting if trial.intermediate_values]
+    return [trial.number for trial in waiting if trial.intermediate_values and not is_parked(trial)]
 
 
 def put_back_own(study: optuna.Study) -> list[int]:
@@ -45,7 +47,7 @@ def put_back_own(study: optuna.Study) -> list[int]:
     return [trial.number for trial in own if trial.intermediate_values]
 
 
-def put_back(study: optuna.Study, trial: FrozenTrial) -> None:
+def put_back(study: optuna.Study, trial: FrozenTrial | optuna.Trial) -> None:
     """Turns a running trial into a waiting one; Optuna hands it out again with its parameters and reports.
 
     Optuna has no public call for it. A waiting trial that has parameters keeps them when it is asked for.

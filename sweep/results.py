@@ -26,7 +26,7 @@ trials_table = sa.Table(
     metadata,
     sa.Column("study_name", sa.String(512), primary_key=True),
     sa.Column("trial_number", sa.Integer, primary_key=True),
-    sa.Column("state", sa.String(16), nullable=False, comment="running, complete, pruned, failed, interrupted"),
+    sa.Column("state", sa.String(16), nullable=False, comment="running, parked, complete, pruned, failed, interrupted"),
     sa.Column("value", sa.Double, comment="best evaluation loss, nats per token"),
     sa.Column("reason", sa.Text, comment="why it ended, in words"),
     sa.Column("lora_rank", sa.Integer),
@@ -153,7 +153,7 @@ class Results:
         """Marks trials as failed that failed while nothing could be written here: a full disk, say."""
         table = trials_table
         for number in numbers:
-            broken_off = self._update(number).where(table.c.state.in_(("running", "interrupted")))
+            broken_off = self._update(number).where(table.c.state.in_(("running", "parked", "interrupted")))
             with self._engine.begin() as connection:
                 connection.execute(broken_off.values(state="failed", reason="broke off with its session", ended=_now()))
 

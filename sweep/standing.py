@@ -5,12 +5,13 @@ from collections.abc import Iterable
 
 from optuna.trial import FrozenTrial, TrialState
 
+from sweep.contenders import HORIZON, PROGRESS, START
 from sweep.observations import Ended, Observation, observe
-from sweep.pruners import HORIZON
+from sweep.projection import even_progress
 
 
 def standing(trials: Iterable[FrozenTrial]) -> list[Observation]:
-    """Finished trials, the best first; a pruned one without two finite reports tells nothing and is left out."""
+    """Finished trials, the best first; a pruned one whose curve says nothing yet is left out."""
     return sorted(observe([_ended(trial) for trial in trials]), key=lambda seen: seen.loss)
 
 
@@ -18,5 +19,6 @@ def _ended(trial: FrozenTrial) -> Ended:
     losses = [trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
     pruned = trial.state == TrialState.PRUNED
     value = min(losses, default=math.inf) if pruned or trial.value is None else trial.value
-    horizon = int(trial.user_attrs.get(HORIZON, len(losses)))
-    return Ended(trial.number, trial.params, losses, value, horizon, pruned)
+    told = trial.user_attrs
+    progress = told.get(PROGRESS) or even_progress(int(told.get(HORIZON, len(losses))))
+    return Ended(trial.number, trial.params, losses, value, progress, pruned, told.get(START))

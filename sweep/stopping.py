@@ -27,8 +27,10 @@ class FailureWatch:
         """Takes an ended trial; Optuna calls it."""
         with self._lock:
             self._in_a_row = [*self._in_a_row, trial] if trial.state == TrialState.FAIL else []
-            if len(self._in_a_row) >= MOST_FAILURES_IN_A_ROW:
-                study.stop()
+
+    def hopeless(self) -> bool:
+        """Whether the next trial would only fail too."""
+        return len(self._in_a_row) >= MOST_FAILURES_IN_A_ROW
 
     def raise_if_hopeless(self) -> None:
         """Ends the sweep if it has to be.
@@ -36,7 +38,7 @@ class FailureWatch:
         Raises:
             SweepError: So many trials failed in a row; says which, and the last one's reason.
         """
-        if len(self._in_a_row) >= MOST_FAILURES_IN_A_ROW:
+        if self.hopeless():
             numbers = ", ".join(str(trial.number) for trial in self._in_a_row)
             reason = self._in_a_row[-1].user_attrs.get("reason") or "no reason was recorded"
             raise SweepError(f"trials {numbers} failed one after the other; the last: {reason}\n{HELP_FAILED}")

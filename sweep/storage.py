@@ -4,7 +4,7 @@ import os
 import sqlite3
 import warnings
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,27 @@ from optuna.trial import TrialState
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
+from sweep.contenders import is_parked
 from sweep.errors import SweepError
 from sweep.results import metadata
 
 # Seconds between two signs of life of a running trial, and those after which it counts as dead.
 HEARTBEAT_SECONDS = 30
 GRACE_SECONDS = 120
-# Optuna's own table of trials, as far as a claim needs it.
+# Optuna's own tables of trials and of what they reported, as far as a claim and `SweepStorage.marks` need them.
 _TRIALS = sqlalchemy.table(
     "trials",
     sqlalchemy.column("trial_id"),
+    sqlalchemy.column("study_id"),
     sqlalchemy.column("state"),
     sqlalchemy.column("datetime_start", sqlalchemy.DateTime),
+)
+_REPORTS = sqlalchemy.table("trial_intermediate_values", sqlalchemy.column("trial_id"))
+_UNFINISHED = (TrialState.RUNNING.name, TrialState.WAITING.name)
+_MADE = sqlalchemy.select(sqlalchemy.func.count()).where(_REPORTS.c.trial_id == _TRIALS.c.trial_id).scalar_subquery()
+_MARKS = sqlalchemy.select(_TRIALS.c.trial_id, _TRIALS.c.state, _MADE).where(
+    _TRIALS.c.study_id == sqlalchemy.bindparam("study_id"),
+    sqlalchemy.or_(_TRIALS.c.state.in_(_UNFINISHED), _TRIALS.c.trial_id > sqlalchemy.bindparam("after")),
 )
 # Seconds that a writer waits for another one's transaction in SQLite.
 LOCK_SECONDS = 60
@@ -35,23 +44,40 @@ class SweepStorage(optuna.storages.RDBStorage):
     """Optuna's storage, with a waiting trial handed out once.
 
     RDBStorage reads a trial's state and writes it in two statements. SQLite locks no row in between, so that two
-    slots that ask at the same time both get the waiting trial. Here the claim is one conditional update.
+    slots that ask at the same time both get the waiting trial. Here the claim is one conditional update. A parked
+    trial waits too, but is handed out only once it is promoted.
     """
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """As RDBStorage does; a trial is set running only by the one call that finds it waiting."""
         if state != TrialState.RUNNING:
             return super().set_trial_state_values(trial_id, state, values)
+        if is_parked(self.get_trial(trial_id)):
+            return False
         claim = (
             sqlalchemy.update(_TRIALS)
             .where(_TRIALS.c.trial_id == trial_id, _TRIALS.c.state == TrialState.WAITING.name)
-            .values(state=TrialState.RUNNING.name, datetime_start=datetime.now())
+            .values(state=TrialState.RUNNING.name, datetime_start=datetime.now(UTC).replace(tzinfo=None))
         )
         with self.engine.begin() as connection:
             claimed = connection.execute(claim).rowcount == 1
         if not claimed:
             self.check_trial_is_updatable(trial_id, self.get_trial(trial_id).state)
         return claimed
+
+    def marks(self, study_id: int, after: int) -> list[tuple[int, TrialState, int]]:
+        """By what it is known whether a trial has changed: of those that go on or wait, and all that came after one.
+
+        Args:
+            study_id: Optuna's.
+            after: A trial's id.
+
+        Returns:
+            Each trial's id, its state and how much it has reported.
+        """
+        with self.engine.connect() as connection:
+            rows = connection.execute(_MARKS, {"study_id": study_id, "after": after}).all()
+        return [(trial_id, TrialState[state], made) for trial_id, state, made in rows]
 
 
 def parse_url(storage: str) -> URL:

@@ -227,3 +227,9 @@ def best_trial(study: optuna.Study) -> FrozenTrial | None:
     """The complete trial of lowest value; None before the first."""
     complete = [t for t in finished_trials(study) if t.state == TrialState.COMPLETE and t.value is not None]
     return min(complete, key=lambda trial: trial.value or 0.0, default=None)
+
+
+def start_loss(study: optuna.Study) -> float | None:
+    """The loss before training on the study's evaluation rows, in nats per token; None where it was not measured."""
+    known: float | None = study.user_attrs.get(SOURCE, {}).get("start_loss")
+    return known

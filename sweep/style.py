@@ -33,5 +33,6 @@ STATES: Final[Mapping[str, str]] = MappingProxyType(
         "pruned": PRUNED,
         "failed": FAILED,
         "interrupted": INTERRUPTED,
+        "parked": INTERRUPTED,
     }
 )

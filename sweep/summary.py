@@ -20,6 +20,7 @@ def summary(
     rows_spent: int,
     rows_saved: int,
     findings: Sequence[Fact] = (),
+    audit: str = "",
 ) -> list[str]:
     """The findings of a study.
 
@@ -31,6 +32,7 @@ def summary(
         rows_spent: Training rows seen by ended trials.
         rows_saved: Training rows that pruning saved.
         findings: What comparisons found, to be told behind the best trial.
+        audit: What the audit of pruning found; empty without one.
     """
     ended = [row for row in rows if row["state"] in ("complete", "pruned")]
     complete = [row for row in ranked(rows) if row["state"] == "complete" and row["value"] is not None]
@@ -42,6 +44,7 @@ def summary(
     facts += findings
     facts += _edge_lines([row for row in ranked(ended) if row["value"] is not None], space)
     facts += _pruning_line(ended, rows_spent, rows_saved)
+    facts += [("audit", audit)] if audit else []
     failed = [row for row in rows if row["state"] == "failed"]
     if failed:
         numbers = ", ".join(str(row["trial_number"]) for row in failed[:5])

@@ -18,16 +18,16 @@ from sweep.checks import faults
 from sweep.data_checks import data_checks
 from sweep.design import Cell, Design
 from sweep.enqueuing import enqueue_missing
-from sweep.errors import TrialFailed, TrialInterrupted, WorkerDied
+from sweep.errors import TrialInterrupted
 from sweep.expanding import expanded, make_expander, recorded, summarised
 from sweep.faults import explained
 from sweep.launchers.base import Launcher
 from sweep.launchers.local import LocalLauncher
-from sweep.objective import Session, clean_up, make_objective
+from sweep.objective import Session, clean_up
 from sweep.options import SweepOptions
 from sweep.plan import Plan, drop_idle_epochs, ranges
 from sweep.progress import make_progress
-from sweep.pruners import PRUNERS
+from sweep.pruners import PRUNERS, START_LOSS, TrendPromotion
 from sweep.quantization import quantization_note
 from sweep.recovery import put_back_interrupted, put_back_own
 from sweep.results import Results
@@ -35,6 +35,7 @@ from sweep.samplers import SeededTPE
 from sweep.say import say
 from sweep.scaling import Scaling, scale_learning_rate, usual_learning_rate
 from sweep.schedule_checks import space_checks
+from sweep.searching import Search, parked_count, unpark
 from sweep.stopping import FailureWatch, stop_on_signals
 from sweep.storage import open_storage
 from sweep.study import (
@@ -45,6 +46,7 @@ from sweep.study import (
     create_study,
     finished_trials,
     free_name,
+    start_loss,
     stored_identity,
 )
 from trials.protocol import Ready
@@ -89,6 +91,7 @@ def run_sweep(options: SweepOptions, console: Console, prepared: Prepared | None
     options = replace(options, n_trials=asked.total, pruner=asked.pruner)
     say(console, [header.loading(options, asked.slots, asked.start)], indent=header.INDENT)
     setup = worker_setup(options, asked.space, asked.budget, asked.start)
+    setup = replace(setup, start_loss=asked.pruner in START_LOSS)
     launcher = LocalLauncher(setup, asked.slots)
     try:
         return _run(options, asked, launcher, console)
@@ -114,11 +117,21 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, console: Conso
     study.pruner = PRUNERS[asked.pruner](asked.budget.evaluations)
     results = Results(storage.engine, study.study_name)
     waiting = put_back_interrupted(study)
+    if not isinstance(study.pruner, TrendPromotion):
+        unpark(study)
     results.close_failed(trial.number for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
     done = len(finished_trials(study))
     notes += [f"{knob} has {told}" for knob, told in summarised(grown).items()]
     told = header.lines(
-        plan, options, study.study_name, asked.slots, done=done, waiting=len(waiting), notes=notes, start=asked.start
+        plan,
+        options,
+        study.study_name,
+        asked.slots,
+        done=done,
+        waiting=len(waiting),
+        parked=parked_count(study),
+        notes=notes,
+        start=asked.start,
     )
     say(console, [*told, *header.design_lines(design)], indent=header.INDENT)
     with make_progress(console, launcher.slots) as progress:
@@ -131,6 +144,7 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, console: Conso
             output=options.output,
             total=asked.total,
             keep_adapters=options.keep_adapters,
+            audit=options.audit,
         )
         with stop_on_signals(session), explained(options.storage):
             try:
@@ -186,6 +200,7 @@ def _remember(study: optuna.Study, options: SweepOptions, asked: Asked, ready: R
         "usual_learning_rate": usual_learning_rate(ready.model),
         "expand": options.expand,
         "advisor": options.advisor,
+        "start_loss": start_loss(study) if ready.start_loss is None else ready.start_loss,
         FROM: asked.start.origin.to_dict() if asked.start else None,
     }
     for key, value in {SOURCE: source, **asked.attributes}.items():
@@ -229,23 +244,18 @@ def _search(session: Session, study: optuna.Study, cells: Sequence[Cell], search
         cells: A design's cells; none for a search.
         searching: What has other trials tried; a design's are settled.
     """
-    objective, watch = make_objective(session), FailureWatch()
+    watch = FailureWatch()
     callbacks: list[Callable[[optuna.Study, FrozenTrial], None]] = [watch, clean_up(session.output)]
     if not cells:
         for callback in searching:
             callback(study, None)
         callbacks += searching
+    search = Search(session, study, callbacks, watch.hopeless)
     while not session.stopping.is_set():
         left = session.total - len(finished_trials(study))
         if cells:
             left = min(left, enqueue_missing(study, cells))
         if left <= 0:
             return
-        study.optimize(
-            objective,
-            n_trials=left,
-            n_jobs=min(session.launcher.slots, left),
-            catch=(TrialFailed, WorkerDied),
-            callbacks=callbacks,
-        )
+        search.run(left - parked_count(study))
         watch.raise_if_hopeless()

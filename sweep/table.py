@@ -7,7 +7,7 @@ from typing import Any
 from sweep.progress import format_learning_rate
 
 COLUMNS = ("rank", "trial", "loss", "rank:alpha", "target", "lr", "batch", "state", "reason")
-_STATE_ORDER = {"complete": 0, "pruned": 1, "running": 2, "interrupted": 2, "failed": 3}
+_STATE_ORDER = {"complete": 0, "pruned": 1, "running": 2, "parked": 2, "interrupted": 2, "failed": 3}
 
 
 def ranked(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -32,6 +32,7 @@ class WorkerSetup:
         trust_remote_code: Whether a hub model may bring its own code.
         cache_dir: Where prepared models and data are kept.
         merge: How `model` is made when it is a merged model that is not there yet.
+        start_loss: Whether to measure the loss before training; one worker does, for all.
     """
 
     model: str
@@ -47,6 +48,7 @@ class WorkerSetup:
     trust_remote_code: bool
     cache_dir: Path
     merge: Merge | None = None
+    start_loss: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,12 +104,14 @@ class Ready:
     """A worker has loaded everything and waits for jobs.
 
     `data` is `trials.data.DataFacts` as plain data, and under "tokens" `trials.token_checks.TokenFacts`, None in stage
-    pt. Of its values only the data set's name and fingerprint take part in what a study is of.
+    pt. Of its values only the data set's name and fingerprint take part in what a study is of. `start_loss` is the loss
+    before training on the evaluation rows, in nats per token; None where it was not asked for or is not finite.
     """
 
     model: ModelFacts
     data: dict[str, object]
     device: DeviceFacts
+    start_loss: float | None = None
 
 
 @dataclass(frozen=True)

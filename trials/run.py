@@ -7,31 +7,22 @@ drives a run alone.
 """
 
 import dataclasses
-import inspect
 import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from torch.nn import functional
 
 from trials.adapters import Adapter
-from trials.batches import (
-    IGNORED,
-    MicroBatch,
-    RowOrder,
-    collate,
-    evaluation_batches,
-    label_count,
-    window,
-)
+from trials.batches import MicroBatch, RowOrder, collate, label_count, window
 from trials.checkpoint import load_checkpoint, save_checkpoint
 from trials.config import TrialConfig
 from trials.curve import LearningCurve
 from trials.data import PreparedData
 from trials.errors import ConfigError
 from trials.folders import ADAPTER
+from trials.losses import mean_loss, summed_loss, takes_logits_to_keep
 from trials.memory import forget_peak, peak_memory_bytes
 from trials.model import BaseModel
 from trials.optimizers import make_optimizer
@@ -62,7 +53,7 @@ class LoraRun:
         self._base, self._data = base, data
         self._adapter = Adapter(base.model, config, base.reference)
         self._named = dict(self._adapter.named_parameters())
-        self._takes_logits_to_keep = "logits_to_keep" in inspect.signature(base.model.forward).parameters
+        self._few_logits = takes_logits_to_keep(base.model)
         self.total_steps = config.total_steps(len(data.train))
         self._report_steps = report_steps(self.total_steps, config.evaluations)
         self._order = RowOrder(len(data.train), config.seed)
@@ -141,16 +132,7 @@ class LoraRun:
 
     def loss_of(self, batch: MicroBatch) -> torch.Tensor:
         """The loss summed over the batch's label tokens, in nats; a scalar."""
-        model, targets = self._base.model, batch.targets
-        if self._takes_logits_to_keep:
-            # Only positions where some row has a label: the output embedding is a fifth of a small model.
-            keep = (targets != IGNORED).any(dim=0).nonzero().squeeze(1)
-            logits = model(input_ids=batch.ids, attention_mask=batch.mask, logits_to_keep=keep).logits
-            targets = targets[:, keep]
-        else:
-            logits = model(input_ids=batch.ids, attention_mask=batch.mask).logits
-        counted = targets != IGNORED
-        return functional.cross_entropy(logits[counted].float(), targets[counted], reduction="sum")
+        return summed_loss(self._base.model, batch, few_logits=self._few_logits)
 
     def take_loss(self, loss: torch.Tensor, batch: MicroBatch) -> bool:
         """Takes the gradient of a micro-batch's summed loss; True when that completed an optimizer step.
@@ -169,15 +151,7 @@ class LoraRun:
 
     def evaluate(self) -> float:
         """Mean loss over the evaluation set's label tokens, in nats per token."""
-        rows, total, labels = self._data.evaluation, 0.0, 0
-        self._adapter.model.eval()
-        with torch.no_grad():
-            for indices in evaluation_batches(rows):
-                batch = collate(rows, indices, self._base.pad_id).to(self._base.device)
-                total += float(self.loss_of(batch))
-                labels += batch.labels
-        self._adapter.model.train()
-        return total / max(1, labels)
+        return mean_loss(self._base, self._data.evaluation)
 
     def close(self) -> None:
         """Takes the adapter off the base; the run cannot go on after it."""

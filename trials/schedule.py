@@ -1,6 +1,8 @@
 """What happens at which step: evaluations, and the steps of a schedule. Torch-free: the coordinator needs them too."""
 
+import itertools
 import math
+from collections.abc import Sequence
 
 # Guide 3.1: the rate times 0.9 every 1,000 steps. The guide speaks of full runs, and a trial is a run in small: as
 # cosine is bent over a trial's own length, so is this one. A full run is taken as 10,000 steps (Alpaca's 52,000 rows,
@@ -40,3 +42,44 @@ def report_steps(total_steps: int, evaluations: int) -> list[int]:
     """
     count = min(evaluations, total_steps)
     return [math.ceil(total_steps * i / count) for i in range(1, count + 1)]
+
+
+def rate_share(name: str, step: int, warmup: int, total_steps: int) -> float:
+    """Share of the peak rate at a step, counted from 0, as `trials.schedulers.make_scheduler` sets it, without torch.
+
+    Args:
+        name: One of `trials.config.SCHEDULERS`.
+        step: Steps taken before it.
+        warmup: Steps in which the rate rises.
+        total_steps: Of the whole run.
+    """
+    if name == "constant":  # has no warm-up
+        return 1.0
+    if name == "step_decay":
+        return step_decay(step, warmup, total_steps)
+    if step < warmup:
+        return step / warmup
+    if name == "constant_with_warmup":
+        return 1.0
+    if name == "warmup_stable_decay":
+        decay = decay_steps(warmup, total_steps)
+        left = total_steps - step
+        return 1.0 if left >= decay else 1.0 - math.sqrt(1.0 - left / decay)
+    passed = (step - warmup) / max(1, total_steps - warmup)
+    return 1.0 - passed if name == "linear" else 0.5 * (1.0 + math.cos(math.pi * passed))
+
+
+def learning_progress(name: str, warmup_ratio: float, total_steps: int, reports: Sequence[int]) -> list[float]:
+    """The share of a run's summed learning rate that is spent at each of its reports, rising to 1.
+
+    Args:
+        name: One of `trials.config.SCHEDULERS`.
+        warmup_ratio: Share of the steps in which the rate rises.
+        total_steps: Of the whole run.
+        reports: The steps after which it is evaluated (`report_steps`).
+    """
+    warmup = warmup_steps(warmup_ratio, total_steps)
+    spent = list(itertools.accumulate(rate_share(name, step, warmup, total_steps) for step in range(total_steps)))
+    whole = spent[-1]
+    # A run of one step, in warm-up, has a rate of 0.
+    return [spent[step - 1] / whole if whole > 0 else step / total_steps for step in reports]

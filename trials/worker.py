@@ -122,7 +122,13 @@ def load(setup: WorkerSetup) -> "tuple[BaseModel, PreparedData, Ready]":
         seed=setup.seed,
     )
     data = prepare_data(spec, base.tokenizer, base.tokenizer_fingerprint, setup.cache_dir)
-    return base, data, Ready(base.facts, describe_data(base, data), base.device_facts())
+    device = base.device_facts()
+    start = None
+    if setup.start_loss:
+        from trials.start_loss import start_loss
+
+        start = start_loss(base, data, setup.cache_dir)
+    return base, data, Ready(base.facts, describe_data(base, data), device, start)
 
 
 def describe_data(base: "BaseModel", data: "PreparedData") -> dict[str, object]:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from multiprocessing import Pipe
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -243,7 +244,8 @@ class LocalLauncher:
 
     def _new_worker(self, place: int) -> WorkerProcess:
         slot = self._slots[place]
-        setup = WorkerSetup(**{**vars(self._setup), "threads": slot.threads})
+        # The first worker alone says what all load is like.
+        setup = replace(self._setup, threads=slot.threads, start_loss=self._setup.start_loss and place == 0)
         return WorkerProcess(slot, setup, Path(self._logs.name) / f"worker-{place}.log")
 
 

@@ -25,10 +25,11 @@ from sweep.advice import advice_of
 from sweep.advice_words import advice_words
 from sweep.advisor import make_advisor
 from sweep.artifacts import Artifacts
+from sweep.contenders import HORIZON
 from sweep.objective import Session
 from sweep.plan import suggest
 from sweep.progress import PlainProgress
-from sweep.pruners import HORIZON, TrendPruner
+from sweep.pruners import TrendPruner
 from sweep.results import Results, metadata
 from sweep.samplers import SeededTPE
 from sweep.trial_diagnosis import diagnose_trial

@@ -13,10 +13,12 @@ import numpy as np
 import optuna
 
 from sweep.observations import Ended, Observation, observe
-from sweep.pruners import TrendPruner, project
+from sweep.projection import even_progress, project
+from sweep.pruners import TrendPruner
 from sweep.samplers import SeededTPE
 
 HORIZON = 10
+PROGRESS = even_progress(HORIZON)
 RATES = (1e-5, 3e-3)
 RATIOS, RANKS, TARGETS = (1, 2, 4), (8, 16, 32), ("all", "attention", "mlp", "qv")
 Loss = Callable[[Mapping[str, Any]], float]
@@ -94,7 +96,7 @@ def tpe_study(rng: np.random.Generator, shape: Callable[[np.random.Generator], L
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         else:
             study.tell(trial, min(values))
-        ended.append(Ended(number, knobs, values, min(values), HORIZON, pruned))
+        ended.append(Ended(number, knobs, values, min(values), PROGRESS, pruned))
     return Synthetic(ended, truth)
 
 
@@ -117,9 +119,9 @@ def greedy_study(rng: np.random.Generator, shape: Callable[[np.random.Generator]
         values = list(_curve(rng, truth(knobs) + rng.normal(0, noise), speed))
         seen = int(rng.integers(3, 7))
         rivals = [trial.value for trial in ended]
-        pruned = number > 5 and project(values[:seen], HORIZON).loss > float(np.median(rivals))
+        pruned = number > 5 and project(values[:seen], PROGRESS).loss > float(np.median(rivals))
         values = values[:seen] if pruned else values
-        ended.append(Ended(number, knobs, values, min(values), HORIZON, pruned))
+        ended.append(Ended(number, knobs, values, min(values), PROGRESS, pruned))
     return Synthetic(ended, truth)
 
 

@@ -20,11 +20,12 @@ from rich.console import Console
 
 from spaces.load import load_space
 from sweep.artifacts import Artifacts
+from sweep.contenders import HORIZON
 from sweep.expanding import Expansion, make_expander, recorded
 from sweep.objective import Session
 from sweep.plan import suggest
 from sweep.progress import PlainProgress
-from sweep.pruners import HORIZON, TrendPruner
+from sweep.pruners import TrendPruner
 from sweep.results import Results
 from sweep.samplers import SeededTPE
 from tests.sweep.fakes import FakeLauncher, make_plan

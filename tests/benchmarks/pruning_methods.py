@@ -17,6 +17,7 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.pruners import TrendPruner
+from tests.benchmarks.promoting import Promoting
 from tests.benchmarks.recorded_curves import Curve
 from tests.benchmarks.replay import Scheduler
 from tests.benchmarks.schedulers import Asha, FixedBudget, Pruned
@@ -129,6 +130,9 @@ METHODS: tuple[Method, ...] = (
         {"damping": (0.5, 0.7, 0.8, 0.9), "least_reports": (2, 3, 4, 6), "rivals": ("complete", "all")},
     ),
     Method("trend", _pruner(lambda horizon, s: TrendPruner(horizon)), {}, stock=False),
+    Method("promote", lambda curves, s, name: Promoting(curves), {}, stock=False),
+    Method("promote, no start", lambda curves, s, name: Promoting(curves, start_known=False), {}, stock=False),
+    Method("promote, even", lambda curves, s, name: Promoting(curves, schedule_known=False), {}, stock=False),
 )
 # Wilcoxon takes the reports for independent samples, which a curve's are not, and needs scipy, which is no dependency.
 if importlib.util.find_spec("scipy"):

@@ -16,15 +16,16 @@ from typing import Any
 import torch
 
 from tests.benchmarks.curve_pools import POOLS, TEMPLATE, Pool, config, draw, seeds, write_pairs
+from tests.benchmarks.recorded_curves import CURVES, STARTS
 from trials import batches
 from trials.data import DataSpec, PreparedData, prepare_data
+from trials.losses import mean_loss
 from trials.model import BaseModel, linear_modules, load_base, tokenizer_fingerprint
 from trials.paths import cache_dir
 from trials.run import LoraRun
 from trials.schedule import report_steps
 
-CURVES = Path(__file__).parent / "curves"
-UNTIL = {"small": 210, "default": 66}  # configurations
+UNTIL = {"small": 210, "default": 60}  # configurations
 # Rows in a forward pass, and tokens in one of an evaluation, at most: what then passes between layers stays in a core's
 # cache, and an evaluation of the default model costs a quarter less than in batches of 2,048 tokens.
 MICRO, EVALUATION_TOKENS = 16, 256
@@ -109,11 +110,20 @@ def record_pool(pool: Pool, until: int, path: Path) -> None:
             rows = pool.training_rows(draw(pool, index))
             spec = DataSpec(str(chats), "sft", pool.cutoff_len, rows, pool.evaluation_rows, DATA_SEED)
             data = prepare_data(spec, base.tokenizer, tokenizer_fingerprint(base.tokenizer), folder)
+            record_start(pool, base, data, path.with_name(STARTS))
             started = time.process_time()
             line = record(pool, index, seed, base, data, folder / "run")
             file.write(json.dumps(line) + "\n")
             file.flush()
             _say(line, data, time.process_time() - started)
+
+
+def record_start(pool: Pool, base: BaseModel, data: PreparedData, path: Path) -> None:
+    """Notes the loss before training; the evaluation rows are the same for all of a pool's runs."""
+    starts = json.loads(path.read_text(encoding="utf8")) if path.exists() else {}
+    if pool.name not in starts:
+        starts[pool.name] = _rounded(mean_loss(base, data.evaluation), 5)
+        path.write_text(json.dumps(starts) + "\n", encoding="utf8")
 
 
 def _say(line: dict[str, Any], data: PreparedData, seconds: float) -> None:

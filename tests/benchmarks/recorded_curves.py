@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trials.schedule import warmup_steps
+from trials.schedule import learning_progress, warmup_steps
 
 CURVES = Path(__file__).parent / "curves"
 HALVES = ("development", "verdict")
+STARTS = "start.json"  # beside the curves: each pool's loss before training
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Curve:
         losses: Evaluation losses in nats per token, one a report; NaN where it diverged.
         seconds: What each report cost, training and evaluation.
         warmup_reports: Reports that fall in warm-up.
+        progress: Progress at each report (`trials.schedule.learning_progress`); even where nothing else is said.
+        start: The loss before training; None where it is not known.
     """
 
     index: int
@@ -34,6 +37,12 @@ class Curve:
     losses: tuple[float, ...]
     seconds: tuple[float, ...]
     warmup_reports: int = 0
+    progress: tuple[float, ...] = ()
+    start: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.progress:
+            object.__setattr__(self, "progress", tuple((i + 1) / self.horizon for i in range(self.horizon)))
 
     @property
     def horizon(self) -> int:
@@ -57,8 +66,10 @@ Configurations = Mapping[int, Sequence[Curve]]
 def read_curves(path: Path) -> dict[int, list[Curve]]:
     """The curves of a file, by configuration."""
     found: dict[int, list[Curve]] = {}
+    starts = path.with_name(STARTS)
+    start = json.loads(starts.read_text(encoding="utf8")).get(path.stem) if starts.exists() else None
     for text in path.read_text(encoding="utf8").splitlines():
-        curve = _curve(json.loads(text))
+        curve = _curve(json.loads(text), start)
         found.setdefault(curve.index, []).append(curve)
     return dict(sorted(found.items()))
 
@@ -106,9 +117,12 @@ def _sign(one: float, other: float) -> int:
     return (one > other) - (one < other)
 
 
-def _curve(line: Mapping[str, Any]) -> Curve:
+def _curve(line: Mapping[str, Any], start: float | None) -> Curve:
     losses = tuple(math.nan if loss is None else float(loss) for loss in line["eval_loss"])
     knobs, steps = line["knobs"], line["step"]
-    warmup = warmup_steps(knobs["warmup_ratio"], steps[-1]) if knobs["lr_scheduler_type"] != "constant" else 0
+    name, ratio = knobs["lr_scheduler_type"], knobs["warmup_ratio"]
+    warmup = warmup_steps(ratio, steps[-1]) if name != "constant" else 0
+    progress = tuple(learning_progress(name, ratio, steps[-1], steps))
     seconds = tuple(a + b for a, b in zip(line["train_seconds"], line["eval_seconds"], strict=True))
-    return Curve(line["index"], line["seed"], knobs, losses, seconds, sum(step <= warmup for step in steps))
+    warmup_reports = sum(step <= warmup for step in steps)
+    return Curve(line["index"], line["seed"], knobs, losses, seconds, warmup_reports, progress, start)

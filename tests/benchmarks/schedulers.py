@@ -7,7 +7,7 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import Trial, TrialState
 
-from sweep.pruners import HORIZON, WARMUP
+from sweep.contenders import HORIZON, PROGRESS, START, WARMUP
 from tests.benchmarks.recorded_curves import Curve
 from tests.benchmarks.replay import Job
 
@@ -36,6 +36,8 @@ class Pruned:
         trial = self._study.ask()
         trial.set_user_attr(HORIZON, curve.horizon)
         trial.set_user_attr(WARMUP, curve.warmup_reports)
+        trial.set_user_attr(PROGRESS, curve.progress)
+        trial.set_user_attr(START, curve.start)
         self._trials.append(trial)
         self._best.append(math.inf)
         return Job(number, curve.horizon)

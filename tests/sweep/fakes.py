@@ -4,7 +4,7 @@ import functools
 import io
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ from spaces.yamlfile import parse_yaml
 from sweep.artifacts import Artifacts
 from sweep.budget import Budget
 from sweep.errors import TrialFailed, TrialInterrupted, WorkerDied
-from sweep.objective import Session, clean_up, make_objective
+from sweep.objective import Session, clean_up
 from sweep.plan import Plan
 from sweep.progress import PlainProgress
-from sweep.pruners import TrendPruner
+from sweep.pruners import PRUNERS
 from sweep.results import Results
+from sweep.searching import Search
 from sweep.storage import SweepStorage, open_storage
 from sweep.study import Identity, create_study
 from trials.config import TrialConfig
@@ -200,9 +201,15 @@ class FakeSweep:
     """A study in `tmp_path/sweep.db` whose trials a `FakeLauncher` plays."""
 
     def __init__(
-        self, tmp_path: Path, *plays: Sequence[Event], space: SearchSpace | None = None, keep_adapters: int = 3
+        self,
+        tmp_path: Path,
+        *plays: Sequence[Event],
+        space: SearchSpace | None = None,
+        keep_adapters: int = 3,
+        pruner: str = "trend",
+        start_loss: float | None = None,
     ) -> None:
-        plan = make_plan(space)
+        plan = make_plan(space, ready=replace(make_ready(), start_loss=start_loss))
         self.output = tmp_path / "runs"
         self.said = io.StringIO()
         self.launcher = FakeLauncher(list(plays))
@@ -210,7 +217,7 @@ class FakeSweep:
         identity = Identity.of(plan.space, plan.budget, plan.seed, plan.ready)
         self.study = create_study(self.storage, "demo", identity, plan.space)
         self.study.sampler = optuna.samplers.RandomSampler(seed=0)
-        self.study.pruner = TrendPruner(plan.budget.evaluations)
+        self.study.pruner = PRUNERS[pruner](plan.budget.evaluations)
         self.results = Results(self.storage.engine, "demo")
         self.session = Session(
             plan=plan,
@@ -230,12 +237,7 @@ class FakeSweep:
 
     def run(self, n_trials: int) -> None:
         """Runs trials as a sweep does."""
-        self.study.optimize(
-            make_objective(self.session),
-            n_trials=n_trials,
-            catch=(TrialFailed, WorkerDied),
-            callbacks=[clean_up(self.output)],
-        )
+        Search(self.session, self.study, [clean_up(self.output)]).run(n_trials)
 
     def trial(self, number: int = 0) -> optuna.trial.FrozenTrial:
         return self.study.get_trials()[number]

@@ -10,8 +10,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sweep.advice import ADVICE, Advice, advice_of
 from sweep.advice_words import MOST_TOLD, advice_words
 from sweep.advisor import ONE_IN, find_advice, make_advisor
-from sweep.pruners import HORIZON
+from sweep.contenders import HORIZON
 from sweep.recovery import OWNER
+from sweep.searching import Search
 from tests.sweep.fakes import FakeSweep, curve, make_space
 from trials.finding import Change, Diagnosis, Finding
 
@@ -114,10 +115,7 @@ class TestInASearch:
         return sweep
 
     def run(self, sweep: FakeSweep, n_trials: int) -> None:
-        from sweep.objective import make_objective
-
-        callback = make_advisor(sweep.session)
-        sweep.study.optimize(make_objective(sweep.session), n_trials=n_trials, callbacks=[callback])
+        Search(sweep.session, sweep.study, [make_advisor(sweep.session)]).run(n_trials)
 
     def test_a_remedy_becomes_a_trial_with_its_parent_and_is_told(self, tmp_path: Path) -> None:
         sweep = self.advised(tmp_path, LOST, curve(3.0, 2.7), curve(3.0, 2.6))

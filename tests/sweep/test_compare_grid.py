@@ -38,7 +38,7 @@ CELLS = by_hand()
 
 def observations(table: RunTable) -> list[Observation]:
     rows = enumerate(zip(table.knobs, table.losses, strict=True))
-    return observe([Ended(number, knobs, [], loss, 0, pruned=False) for number, (knobs, loss) in rows])
+    return observe([Ended(number, knobs, [], loss, [], pruned=False) for number, (knobs, loss) in rows])
 
 
 def of_model(model: str) -> list[Observation]:

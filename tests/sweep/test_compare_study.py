@@ -1,6 +1,7 @@
 """A comparison of a study: what is read of the database, and what is said, to people and to programs."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from sweep.commands import compare_command
 from sweep.compare import compare
 from sweep.compare_study import HEADING, ended_trials, plain, words
 from sweep.errors import SweepError
-from sweep.importing import import_table
+from sweep.importing import identity, import_table
 from sweep.observations import Observation
+from sweep.results import Results
 from sweep.run_table import read_table
 from sweep.storage import SweepStorage
 from sweep.study import IDENTITY
@@ -33,9 +35,13 @@ def test_a_studys_trials_come_with_what_its_space_searched(tmp_path: Path) -> No
     sweep = FakeSweep(tmp_path, curve(3.0, 2.5, 2.2, 2.1, 2.0), curve(3.5, 3.4, 3.39, 3.39, 3.39))
     sweep.play()
     rows, space = sweep.results.trials(), sweep.study.user_attrs[IDENTITY]["space"]["resolved"]
-    first, second = ended_trials(sweep.results, rows, space)
+    first, second = ended_trials(sweep.results, rows, space, start=4.0)
     assert first.knobs.keys() == {"learning_rate", "lora_rank", "alpha_ratio"}
-    assert (first.losses, first.value, first.horizon, first.pruned) == ([3.0, 2.5, 2.2, 2.1, 2.0], 2.0, 5, False)
+    assert (first.losses, first.value, first.start, first.pruned) == ([3.0, 2.5, 2.2, 2.1, 2.0], 2.0, 4.0, False)
+    # A pruned trial's progress is that of the whole run too: cosine over ten steps, evaluated after every second.
+    rates = [1 + math.cos(math.pi * step / 10) for step in range(10)]
+    assert first.progress == pytest.approx([sum(rates[:step]) / sum(rates) for step in (2, 4, 6, 8, 10)])
+    assert second.progress == first.progress
     assert second.pruned
     assert second.losses == [3.5, 3.4, 3.39]
     assert second.value == 3.39
@@ -46,6 +52,15 @@ def test_a_failed_trial_is_no_observation(tmp_path: Path) -> None:
     sweep.play()
     (row,) = sweep.results.trials()
     assert ended_trials(sweep.results, [{**row, "state": "failed"}, {**row, "state": "running"}], {"search": {}}) == []
+
+
+def test_a_run_that_was_made_elsewhere_has_no_curve(storage: SweepStorage) -> None:
+    table = read_table(GRID, where=["model=Qwen/Qwen3-8B"])
+    import_table(storage, "grid", table)
+    results = Results(storage.engine, "grid")
+    found = ended_trials(results, results.trials(), identity(table)["space"]["resolved"])
+    assert len(found) == len(table.losses)
+    assert all((trial.losses, trial.progress, trial.start) == ([], [], None) for trial in found)
 
 
 def test_the_words_are_a_table_and_notes() -> None:

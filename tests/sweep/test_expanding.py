@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from spaces.errors import SpaceError
 from spaces.space import SearchSpace
+from sweep.contenders import HORIZON
 from sweep.expanding import (
     EXPANSIONS,
     Expansion,
@@ -24,7 +25,6 @@ from sweep.expanding import (
     summarised,
 )
 from sweep.plan import ranges, suggest
-from sweep.pruners import HORIZON
 from sweep.recovery import put_back
 from sweep.samplers import SeededTPE
 from sweep.storage import SweepStorage

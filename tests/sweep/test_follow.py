@@ -50,7 +50,7 @@ def test_over_fitting_ends_a_trial_that_leads_as_complete(tmp_path: Path) -> Non
 
 
 def test_over_fitting_prunes_a_trial_that_does_not_lead(tmp_path: Path) -> None:
-    sweep = FakeSweep(tmp_path, curve(3.0, 2.5, 2.24), OVER_FITTING)
+    sweep = FakeSweep(tmp_path, curve(3.0, 2.5, 2.249), OVER_FITTING)  # a tie, so that its trend prunes nothing
     sweep.play()
     assert sweep.trial(1).state == TrialState.PRUNED
     assert sweep.row(1)["reason"].startswith("over-fitting")

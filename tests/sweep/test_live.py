@@ -20,6 +20,22 @@ from sweep.progress import (
 from tests.sweep.views import COLOURS, ESCAPES, shown, study, terminal, trial, visible
 
 
+def test_a_parked_trial_leaves_the_view_without_a_line() -> None:
+    """It comes again, or ends with a reason."""
+    console = terminal()
+    with make_progress(console, 1) as progress:
+        assert isinstance(progress, LiveProgress)
+        view = trial(14, eval_losses=[3.0])
+        progress.trial_started(view)
+        view.state, view.reason = "parked", "heads for 2.353, the leader for 2.200"
+        progress.trial_ended(view)
+        assert progress.lines(80, 24, colour=False) == []
+        view.state = "running"
+        progress.trial_started(view)
+        assert len(progress.lines(80, 24, colour=False)) == 2
+    assert "parked" not in shown(console)
+
+
 def test_terminal_gets_the_live_view_and_a_dumb_one_does_not() -> None:
     assert isinstance(make_progress(terminal(), 2), LiveProgress)
     assert isinstance(make_progress(terminal(TERM="dumb"), 2), PlainProgress)

@@ -1,6 +1,7 @@
 """One trial from its parameters to its value, however it ends: in Optuna, our tables, the folder and the dashboard."""
 
 import json
+import math
 from pathlib import Path
 
 import optuna
@@ -8,9 +9,9 @@ import pytest
 from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 
+from sweep.contenders import HORIZON, PROGRESS, START, WARMUP
 from sweep.errors import SweepError, TrialFailed, TrialInterrupted, WorkerDied
-from sweep.objective import delete_losing_adapters
-from sweep.pruners import HORIZON, WARMUP
+from sweep.objective import delete_losing_adapters, make_objective
 from sweep.recovery import OWNER, put_back_interrupted, put_back_own, this_process
 from sweep.study import INFEASIBLE, finished_trials
 from sweep.trial_files import CONFIG, CURVE, LOG
@@ -50,6 +51,22 @@ def test_a_trial_says_its_horizon_and_its_warm_up_to_the_pruner(tmp_path: Path) 
     sweep.play()
     attributes = sweep.trial().user_attrs
     assert (attributes[HORIZON], attributes[WARMUP]) == (5, 2)  # after steps 2, 4, 6, 8, 10; warm-up ends at 5
+
+
+def test_a_trial_says_its_progress_and_where_it_began_to_the_pruner(tmp_path: Path) -> None:
+    sweep = FakeSweep(tmp_path, FALLING, start_loss=3.25)
+    sweep.play()
+    attributes = sweep.trial().user_attrs
+    # Cosine without warm-up.
+    rates = [1 + math.cos(math.pi * step / 10) for step in range(10)]
+    assert attributes[PROGRESS] == pytest.approx([sum(rates[:step]) / sum(rates) for step in (2, 4, 6, 8, 10)])
+    assert attributes[START] == 3.25
+
+
+def test_where_it_began_is_left_open_when_that_was_not_measured(tmp_path: Path) -> None:
+    sweep = FakeSweep(tmp_path, FALLING)
+    sweep.play()
+    assert START not in sweep.trial().user_attrs
 
 
 def test_the_folder_holds_log_settings_and_picture(tmp_path: Path) -> None:
@@ -161,11 +178,12 @@ class TestInterruption:
         assert (len(sweep.study.trials), sweep.trial().state) == (1, TrialState.COMPLETE)
         assert sweep.trial().user_attrs[OWNER] == this_process()
 
-    def test_no_trial_begins_once_the_sweep_stops(self, tmp_path: Path) -> None:
+    @pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+    def test_a_trial_that_was_asked_for_as_the_sweep_stopped_does_not_begin(self, tmp_path: Path) -> None:
         sweep = FakeSweep(tmp_path, FALLING)
         sweep.session.stop()
         with pytest.raises(TrialInterrupted):
-            sweep.run(1)
+            make_objective(sweep.session)(sweep.study.ask())
         assert sweep.launcher.started == []
         assert put_back_own(sweep.study) == [], "there is nothing to go on from"
         assert [trial.state for trial in sweep.study.trials] == [TrialState.WAITING]

@@ -36,6 +36,12 @@ def test_plain_evaluation_stays_one_line_on_a_narrow_pipe() -> None:
     assert plain(lambda p: p.trial_reported(view)) == expected
 
 
+def test_plain_parking_tells_why() -> None:
+    view = trial(eval_losses=[3.1, 2.9], state="parked", reason="heads for 2.353, the leader for 2.200")
+    expected = "trial 15  parked    2 of 10  best 2.900  heads for 2.353, the leader for 2.200\n"
+    assert plain(lambda p: p.trial_ended(view)) == expected
+
+
 def test_plain_step_prints_nothing() -> None:
     assert plain(lambda p: p.trial_moved(trial(step=3))) == ""
 
@@ -200,5 +206,7 @@ def test_speed_stays_short() -> None:
 
 
 def test_colours_of_states_and_of_series_are_told_apart() -> None:
-    assert len(set(style.STATES.values())) == len(style.STATES)
+    parked = style.STATES["parked"]
+    assert parked == style.STATES["interrupted"], "both wait to go on"
+    assert len(set(style.STATES.values())) == len(style.STATES) - 1
     assert len({style.TRAINING, style.EVALUATION, style.LEARNING_RATE, style.BEST, style.PRUNED}) == 5

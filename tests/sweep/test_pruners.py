@@ -1,16 +1,17 @@
-"""Projections of curves, and which trials are pruned by them. Optuna publishes no tests for pruners."""
+"""Which trials of an Optuna study are pruned, parked and taken up again by the trend of their curves."""
 
-import itertools
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import optuna
 import pytest
 from optuna.pruners import MedianPruner, NopPruner
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sweep.pruners import HORIZON, PRUNERS, TIE, WARMUP, TrendPruner, project
+from sweep.contenders import HORIZON, PARKED, PROGRESS, START, WARMUP
+from sweep.projection import TIE
+from sweep.pruners import PRUNERS, START_LOSS, TrendPromotion, TrendPruner
 
 GOOD = (3.0, 2.6, 2.4, 2.3, 2.25, 2.22, 2.2, 2.19, 2.185, 2.18)
 BAD = tuple(loss + 0.8 for loss in GOOD)
@@ -29,7 +30,7 @@ def done(losses: Sequence[float], state: TrialState = TrialState.COMPLETE) -> Fr
     return create_trial(state=state, value=min(losses), intermediate_values=reports)
 
 
-def reporting(study: optuna.Study, losses: Sequence[float], **attributes: int) -> FrozenTrial:
+def reporting(study: optuna.Study, losses: Sequence[float], **attributes: Any) -> FrozenTrial:
     """A trial that runs and has reported this much."""
     trial = study.ask()
     for name, value in attributes.items():
@@ -39,7 +40,7 @@ def reporting(study: optuna.Study, losses: Sequence[float], **attributes: int) -
     return study.trials[trial.number]
 
 
-def reason(study: optuna.Study, losses: Sequence[float], **attributes: int) -> str | None:
+def reason(study: optuna.Study, losses: Sequence[float], **attributes: Any) -> str | None:
     pruner = study.pruner
     assert isinstance(pruner, TrendPruner)
     return pruner.explain(study, reporting(study, losses, **attributes))
@@ -60,7 +61,7 @@ def test_a_clearly_losing_trial_is_pruned_long_before_its_end() -> None:
 
 
 def test_a_pruned_trial_is_told_why_in_words() -> None:
-    assert reason(make_study(done(GOOD)), BAD[:5]) == "projected 2.953 ± 0.078, and trial 0 reached 2.180"
+    assert reason(make_study(done(GOOD)), BAD[:5]) == "projected 2.848 ± 0.240, and trial 0 reached 2.180"
 
 
 def test_a_trial_that_wins_is_never_pruned() -> None:
@@ -79,7 +80,7 @@ def test_a_late_starter_that_catches_up_is_not_pruned() -> None:
 def test_losses_that_tie_are_not_told_apart() -> None:
     flat = [2.0] * 5
     assert reason(make_study(done(flat)), [2.0 + 0.9 * TIE] * 5) is None
-    assert reason(make_study(done(flat)), [2.0 + 1.1 * TIE] * 5) is not None
+    assert reason(make_study(done(flat)), [2.0 + 3 * TIE] * 5) is not None
 
 
 def test_nobody_is_pruned_without_a_rival() -> None:
@@ -93,9 +94,22 @@ def test_nobody_is_pruned_before_three_reports() -> None:
     assert reason(study, (50.0, 49.9, 49.8)) is not None
 
 
+def test_with_the_loss_before_training_one_report_may_be_enough() -> None:
+    assert reason(make_study(done(GOOD)), (50.0,), **{START: 50.01}) is not None
+    assert reason(make_study(done(GOOD)), (50.0,), **{START: 80.0}) is None, "it falls fast enough"
+
+
 def test_nobody_is_pruned_in_warm_up() -> None:
     study = make_study(done(GOOD), warmup=4)
-    assert [reason(study, BAD[:n]) is None for n in (3, 4, 5, 6)] == [True, True, True, False]
+    assert [reason(study, BAD[:n]) is None for n in (3, 4, 5, 6)] == [True, True, False, False]
+
+
+def test_a_trial_may_have_a_progress_of_its_own() -> None:
+    """The same reports are nearly the end of one trial, and the beginning of another."""
+    study = make_study(done(GOOD))
+    early, late = ([0.01 * report for report in range(1, 6)], [0.9 + 0.01 * report for report in range(1, 6)])
+    assert reason(study, BAD[:5], **{START: 5.0, PROGRESS: [*early, 1.0]}) is None
+    assert reason(study, BAD[:5], **{START: 5.0, PROGRESS: [*late, 1.0]}) is not None
 
 
 def test_a_trial_may_have_a_warm_up_of_its_own() -> None:
@@ -127,13 +141,13 @@ def test_a_trial_that_has_not_reported_goes_on() -> None:
 def test_a_running_trial_counts_as_a_rival() -> None:
     study = make_study()
     reporting(study, (3.0, 2.6, 2.2, 1.8))
-    assert reason(study, BAD[:5]) == "projected 2.953 ± 0.078, and trial 0 heads for 0.976"
+    assert reason(study, BAD[:5]) == "projected 2.848 ± 0.240, and trial 0 reached 1.800"
 
 
 def test_a_running_trial_with_one_report_promises_nothing() -> None:
     study = make_study()
     reporting(study, (0.5,))
-    assert reason(study, BAD[:5]) == "projected 2.953 ± 0.078, and trial 0 reached 0.500"
+    assert reason(study, BAD[:5]) == "projected 2.848 ± 0.240, and trial 0 reached 0.500"
 
 
 def test_the_leader_of_running_trials_is_not_pruned() -> None:
@@ -144,7 +158,13 @@ def test_the_leader_of_running_trials_is_not_pruned() -> None:
 
 
 def test_a_pruned_trial_counts_by_what_it_reached() -> None:
-    assert reason(make_study(done(GOOD[:4], TrialState.PRUNED)), BAD[:5]) is not None
+    near = create_trial(value=2.7)
+    assert reason(make_study(near), BAD[:5]) is None
+    assert reason(make_study(near, done(GOOD[:4], TrialState.PRUNED)), BAD[:5]) is not None
+
+
+def test_the_last_hope_is_not_pruned_for_one_that_was_pruned() -> None:
+    assert reason(make_study(done(GOOD[:4], TrialState.PRUNED)), BAD[:5]) is None
 
 
 def test_a_failed_trial_is_no_rival() -> None:
@@ -168,7 +188,7 @@ def test_a_complete_trial_without_reports_counts_by_its_value() -> None:
 def test_a_study_that_maximises_is_read_upside_down() -> None:
     up, down = [-loss for loss in GOOD], [-loss for loss in BAD]
     study = make_study(create_trial(value=-2.18), direction="maximize")
-    assert reason(study, down[:5]) == "projected -2.953 ± 0.078, and trial 0 reached -2.180"
+    assert reason(study, down[:5]) == "projected -2.848 ± 0.240, and trial 0 reached -2.180"
     assert reason(study, up[:5]) is None
 
 
@@ -186,44 +206,91 @@ def test_a_pruner_that_cannot_be_is_refused(horizon: int, warmup: int) -> None:
         TrendPruner(horizon, warmup)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("trend", TrendPruner), ("median", MedianPruner), ("none", NopPruner)])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("promote", TrendPromotion), ("trend", TrendPruner), ("median", MedianPruner), ("none", NopPruner)],
+)
 def test_a_pruner_is_made_by_its_name(name: str, kind: type) -> None:
-    assert isinstance(PRUNERS[name](1), kind)
+    assert type(PRUNERS[name](1)) is kind
 
 
-@pytest.mark.parametrize("damping", [0.5, 0.6, 0.7, 0.8])
-@pytest.mark.parametrize("seen", [3, 5, 8])
-def test_a_falling_curve_ends_within_its_projections_error(damping: float, seen: int) -> None:
-    losses = [2.0 + damping**k for k in range(10)]
-    projected = project(losses[:seen], 10)
-    assert abs(projected.loss - losses[-1]) <= 2 * projected.error
+def test_those_that_project_make_something_of_the_loss_before_training() -> None:
+    assert {name for name in PRUNERS if isinstance(PRUNERS[name](1), TrendPruner)} == set(START_LOSS)
 
 
-def test_a_better_curve_is_never_projected_worse() -> None:
-    curves = [[3.0, 2.8, last] for last in (2.7, 2.6, 2.5, 2.4)]
-    projected = [project(losses, 10).loss for losses in curves]
-    assert projected == sorted(projected, reverse=True)
+class TestPromotion:
+    """Parking, in a study that knows of it."""
+
+    def study(
+        self, *others: FrozenTrial, direction: Literal["minimize", "maximize"] = "minimize"
+    ) -> tuple[optuna.Study, TrendPromotion]:
+        pruner = TrendPromotion(10)
+        study = optuna.create_study(direction=direction, pruner=pruner)
+        study.add_trials(others)
+        return study, pruner
+
+    def parked(self, losses: Sequence[float], start: float = 4.0) -> FrozenTrial:
+        reports = dict(enumerate(losses, start=1))
+        attributes = {PARKED: True, START: start}
+        return create_trial(state=TrialState.WAITING, intermediate_values=reports, user_attrs=attributes)
+
+    def test_what_does_not_lead_is_parked_while_trials_are_to_begin(self) -> None:
+        study, pruner = self.study(self.parked(GOOD[:4]))
+        trial = reporting_new(study, [loss + 0.02 for loss in GOOD[:4]])
+        found = pruner.judge(study, trial, more=True)
+        assert (found.action, pruner.judge(study, trial, more=False).action) == ("park", "park")
+        assert found.reason == "heads for 1.833, the leader for 1.810"
+        better = reporting_new(study, [loss - 0.02 for loss in GOOD[:4]])
+        assert pruner.judge(study, better, more=True).action == "go on"
+
+    def test_the_parked_one_that_heads_lowest_is_taken_up(self) -> None:
+        study, pruner = self.study(self.parked([loss + 0.01 for loss in GOOD[:4]]), self.parked(GOOD[:4]))
+        assert pruner.promoted(study, more=True) == 1
+        assert pruner.promoted(study, more=False) == 1
+        reporting_new(study, [loss - 0.01 for loss in GOOD[:4]])
+        assert pruner.promoted(study, more=True) is None
+        assert pruner.promoted(study, more=False) == 1
+
+    @pytest.mark.parametrize("over", [True, False])
+    def test_what_is_clearly_behind_is_given_up(self, over: bool) -> None:
+        study, pruner = self.study(self.parked(BAD[:5]), done(GOOD))
+        (told,) = pruner.given_up(study, over=over).values()
+        assert told == "projected 2.834 ± 0.250, and trial 1 reached 2.180"
+
+    def test_what_is_not_is_when_the_study_is_over(self) -> None:
+        study, pruner = self.study(self.parked(BAD[:3]), done(GOOD))
+        assert pruner.given_up(study, over=False) == {}
+        assert pruner.given_up(study, over=True)[0].endswith("not taken up again: the best reached 2.180")
+
+    def test_in_a_study_that_does_not_park_it_prunes_as_the_trend_does(self) -> None:
+        study, pruner = self.study(done(GOOD))
+        trend = TrendPruner(10)
+        for reports in range(1, 11):
+            for losses in (BAD, GOOD):
+                trial = reporting_new(study, losses[:reports])
+                assert pruner.explain(study, trial) == trend.explain(study, trial)
+                assert pruner.prune(study, trial) == trend.prune(study, trial)
+
+    def test_a_study_that_maximises_is_read_upside_down(self) -> None:
+        def turned(losses: Sequence[float]) -> list[float]:
+            return [-loss for loss in losses]
+
+        study, pruner = self.study(
+            create_trial(value=-2.18), self.parked(turned(BAD[:5]), start=-4.0), direction="maximize"
+        )
+        assert pruner.given_up(study, over=True) == {1: "projected -2.834 ± 0.250, and trial 0 reached -2.180"}
+        worse = reporting_new(study, turned(BAD[:5]))
+        found = pruner.judge(study, worse, more=True)
+        assert (found.action, found.reason) == ("prune", "projected -2.834 ± 0.250, and trial 0 reached -2.180")
+        better = reporting_new(study, turned([loss - 0.5 for loss in GOOD[:5]]))
+        assert pruner.judge(study, better, more=True).action == "go on"
+        near = reporting_new(study, turned([loss - 0.45 for loss in GOOD[:5]]))
+        found = pruner.judge(study, near, more=True)
+        assert (found.action, found.reason) == ("park", "heads for -1.452, the leader for -1.397")
 
 
-def test_a_falling_curve_is_projected_lower_the_more_reports_are_left() -> None:
-    projected = [project(GOOD[:4], horizon) for horizon in range(4, 12)]
-    assert all(a.loss > b.loss and a.error <= b.error for a, b in itertools.pairwise(projected))
-
-
-def test_a_rise_does_not_undo_the_best_loss() -> None:
-    assert project([2.0, 2.5, 3.0], 10).loss == 2.0
-
-
-def test_one_value_promises_nothing() -> None:
-    projected = project([2.5], 10)
-    assert (projected.loss, projected.error) == (2.5, math.inf)
-
-
-@pytest.mark.parametrize("horizon", [3, 2])
-def test_a_curve_at_its_end_is_what_it_reached(horizon: int) -> None:
-    assert project([3.0, 2.0, 2.5], horizon).loss == 2.0
-
-
-def test_a_noisy_curve_is_projected_less_surely() -> None:
-    smooth, noisy = [3.0, 2.9, 2.8, 2.7, 2.6, 2.5], [3.0, 3.1, 2.6, 2.9, 2.6, 2.5]
-    assert project(noisy, 6).error > project(smooth, 6).error
+def reporting_new(study: optuna.Study, losses: Sequence[float]) -> FrozenTrial:
+    """A new running trial; `ask` hands out a parked one where the storage does not know of parking."""
+    reports, start = dict(enumerate(losses, start=1)), math.copysign(4.0, losses[0])
+    study.add_trial(create_trial(state=TrialState.RUNNING, intermediate_values=reports, user_attrs={START: start}))
+    return study.trials[-1]

@@ -9,10 +9,12 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
+from sweep.contenders import PARKED
 from sweep.recovery import (
     OWNER,
     first_number,
     lost_numbers,
+    put_back,
     put_back_interrupted,
     put_back_own,
     this_process,
@@ -115,6 +117,15 @@ def test_all_that_wait_to_be_continued_are_named(study: optuna.Study) -> None:
     begin(study, dead_process())
     put_back_interrupted(study)
     assert put_back_interrupted(study) == [0]
+
+
+def test_a_parked_trial_is_not_interrupted(study: optuna.Study) -> None:
+    parked = begin(study, this_process())
+    parked.set_user_attr(PARKED, True)
+    put_back(study, parked)
+    begin(study, dead_process())
+    assert put_back_interrupted(study) == [1]
+    assert put_back_own(study) == []
 
 
 def test_a_process_puts_its_own_trials_back_and_no_others(study: optuna.Study) -> None:

@@ -9,6 +9,7 @@ import pytest
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.trial import FrozenTrial
 
+from tests.benchmarks.promoting import Promoting
 from tests.benchmarks.pruning_measures import Order, measure, orders, unpruned_seconds
 from tests.benchmarks.pruning_methods import METHODS, Method
 from tests.benchmarks.pruning_simulator import Result, frontier
@@ -145,6 +146,28 @@ def test_after_the_budget_the_best_go_on(slots: int) -> None:
     curves = [falling(0, 3.0), falling(1, 2.0), falling(2, 4.0), falling(3, 1.0)]
     done = replay(curves, FixedBudget(len(curves), HORIZON, budget=2, keep=2), slots)
     assert (done.reports, done.choice) == ((2, 4, 2, 4), 3)
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("slots", [1, 2, 4])
+def test_promotion_finishes_the_best_and_saves_much_of_the_others(slots: int, known: bool) -> None:
+    """Ten curves that are alike but for their height, the best last but one: rules of the product, without a study."""
+    heights = [3.0, 2.5, 2.9, 2.3, 2.8, 2.4, 2.7, 2.6, 2.0, 2.2]
+    curves = [
+        Curve(place, 1, {}, tuple(end + 0.5**report for report in range(1, 9)), (1.0,) * 8, start=end + 1.0)
+        for place, end in enumerate(heights)
+    ]
+    done = replay(curves, Promoting(curves, start_known=known, schedule_known=known), slots)
+    assert done.choice == 8
+    assert done.reports[8] == 8
+    assert sum(done.reports) < 0.75 * 8 * len(curves)
+    assert min(done.reports) >= 1, "all are begun"
+
+
+def test_promotion_keeps_nothing_of_what_diverged() -> None:
+    curves = [curve(0, 1.0, math.nan, 1.0, 1.0), curve(1, 3.0, 2.9, 2.8, 2.7), curve(2, 3.2, 3.1, 3.05, 3.02)]
+    done = replay(curves, Promoting(curves, start_known=False), 1)
+    assert (done.choice, done.reports[:2]) == (1, (2, 4))
 
 
 def _random_curves() -> Sequence[Curve]:

@@ -2,15 +2,18 @@
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import optuna
 import pytest
 import sqlalchemy
 from optuna.testing.pytest_storages import StorageTestCase
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
+from sweep.contenders import PARKED
 from sweep.errors import SweepError
 from sweep.storage import SweepStorage, check_storage, open_storage, parse_url, shown
 from tests.sweep.fakes import new_storage
@@ -206,10 +209,50 @@ def test_a_waiting_trial_can_be_claimed_once(storage: SweepStorage, study: optun
     assert not storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
 
 
-def test_a_claimed_trial_knows_when_it_began(study: optuna.Study) -> None:
+def test_a_claimed_trial_knows_when_it_began_wherever_that_is(
+    study: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Optuna keeps times in UTC, and tells them in the machine's own."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        study.enqueue_trial({})
+        study.ask()
+        study.ask()
+        claimed, new = (trial.datetime_start for trial in study.trials)
+        assert claimed is not None
+        assert new is not None
+        assert abs(claimed - new) < timedelta(hours=1)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_parked_trial_is_handed_out_once_it_is_no_more(storage: SweepStorage, study: optuna.Study) -> None:
+    study.add_trial(create_trial(state=TrialState.WAITING, user_attrs={PARKED: True}))
     study.enqueue_trial({})
-    study.ask()
-    assert study.trials[0].datetime_start is not None
+    (parked, _), asked = study.trials, study.ask()
+    assert asked.number == 1
+    assert study.ask().number == 2
+    assert not storage.set_trial_state_values(parked._trial_id, TrialState.RUNNING)
+    storage.set_trial_user_attr(parked._trial_id, PARKED, False)
+    assert study.ask().number == 0
+
+
+def test_marks_are_of_what_may_have_changed(storage: SweepStorage, study: optuna.Study) -> None:
+    optuna.create_study(storage=storage).ask()
+    study.add_trials([create_trial(value=2.0, intermediate_values={1: 2.0}), create_trial(state=TrialState.FAIL)])
+    study.add_trial(create_trial(state=TrialState.WAITING, intermediate_values={1: 2.5, 7: 2.4}))
+    running = study.ask()
+    ids = [trial._trial_id for trial in study.trials]
+    ends = [(ids[0], TrialState.COMPLETE, 1), (ids[1], TrialState.FAIL, 0)]
+    going = [(ids[2], TrialState.RUNNING, 2)]
+    assert running._trial_id == ids[2], "what waits is handed out"
+    assert storage.marks(study._study_id, -1) == [*ends, *going]
+    assert storage.marks(study._study_id, ids[0]) == [*ends[1:], *going]
+    assert storage.marks(study._study_id, ids[2]) == going
+    running.report(2.3, 8)
+    assert storage.marks(study._study_id, ids[2]) == [(ids[2], TrialState.RUNNING, 3)]
 
 
 def test_threads_that_write_one_file_lose_nothing(storage: SweepStorage, study: optuna.Study) -> None:

@@ -16,6 +16,7 @@ MIXED = [
     trial_row(5, 2.4),
     trial_row(6, 2.2, state="pruned"),
     trial_row(7, 1.0, state="interrupted"),
+    trial_row(8, 2.1, state="parked"),
 ]
 
 
@@ -24,7 +25,7 @@ def numbers(rows: Any) -> list[int]:
 
 
 def test_complete_trials_come_by_loss_then_pruned_then_running_then_failed_ones() -> None:
-    assert numbers(ranked(MIXED)) == [2, 5, 0, 6, 1, 7, 4, 3]
+    assert numbers(ranked(MIXED)) == [2, 5, 0, 6, 1, 7, 8, 4, 3]
 
 
 def test_ranking_does_not_depend_on_the_order_of_the_rows() -> None:
@@ -56,7 +57,7 @@ def test_a_reason_stays_on_its_line(reason: str | None) -> None:
 def test_a_long_table_tells_how_many_it_hides() -> None:
     lines = table(MIXED, most=2)
     assert [line.split()[1] for line in lines[1:3]] == ["2", "5"]
-    assert lines[3:] == ["… and 6 more: `sweep show` lists them all"]
+    assert lines[3:] == ["… and 7 more: `sweep show` lists them all"]
 
 
 def test_a_table_that_shows_all_hides_none() -> None:

@@ -110,7 +110,7 @@ def test_a_model_that_keeps_all_logits_gives_the_same_loss(
     run = LoraRun(tiny_config(), tiny_base, tiny_data, tmp_path)
     batch = run.next_micro_batch()
     few = float(run.loss_of(batch).detach())
-    monkeypatch.setattr(run, "_takes_logits_to_keep", not run._takes_logits_to_keep)
+    monkeypatch.setattr(run, "_few_logits", not run._few_logits)
     assert float(run.loss_of(batch).detach()) == pytest.approx(few, rel=1e-6)
     run.close()
 

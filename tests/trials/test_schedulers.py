@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from trials.config import SCHEDULERS
+from trials.schedule import rate_share, warmup_steps
 from trials.schedulers import make_scheduler
 
 
@@ -28,6 +29,21 @@ def test_every_schedule_warms_up_in_a_line_and_stays_within_its_peak(name: str, 
     assert found[:warm] == pytest.approx(line)
     assert all(0 <= rate <= 1 for rate in found)
     assert found[warm:] == sorted(found[warm:], reverse=True)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("total_steps", [1, 2, 7, 40, 333])
+@pytest.mark.parametrize("warmup_ratio", [0.0, 0.03, 0.3, 0.95, 1.0])
+def test_the_share_without_torch_is_the_one_that_is_set(name: str, total_steps: int, warmup_ratio: float) -> None:
+    warmup = warmup_steps(warmup_ratio, total_steps)
+    shares = [rate_share(name, step, warmup, total_steps) for step in range(total_steps)]
+    assert shares == pytest.approx(rates(name, warmup_ratio, total_steps), rel=1e-12, abs=1e-12)
+
+
+def test_so_it_is_in_a_full_run_of_step_decay() -> None:
+    """Whose drops are counted otherwise from 10,000 steps on."""
+    shares = [rate_share("step_decay", step, 500, 10_000) for step in range(10_000)]
+    assert shares == pytest.approx(rates("step_decay", 0.05, 10_000), rel=1e-12)
 
 
 def test_warm_up_then_stable_then_a_fifth_of_decay() -> None:

@@ -19,6 +19,7 @@ from trials.folders import CHECKPOINT
 from trials.model import BaseModel
 from trials.protocol import Command, Failed, Finished, Job, Message, Moved, Ready, Saved, Stop, WorkerSetup
 from trials.report import Report
+from trials.start_loss import start_loss
 from trials.token_checks import TokenFacts
 
 pytestmark = pytest.mark.slow
@@ -121,8 +122,18 @@ def test_ready_tells_of_model_data_and_device(
         assert ready.data["checks"] == dataclasses.asdict(checks)
         assert tokens == dataclasses.asdict(TokenFacts(("<|im_start|>", "<|im_end|>"), (), "<|im_end|>", 1.0))
         assert ready.device.memory_bytes >= ready.device.free_bytes > 0
+        assert ready.start_loss is None, "it was not asked for"
         process.pipe.close()
         assert process.wait() == 0
+
+
+def test_the_loss_before_training_is_told_when_it_is_asked_for(
+    setup: WorkerSetup, tiny_base: BaseModel, tiny_data: PreparedData, tmp_path: Path
+) -> None:
+    with started(changed(setup, start_loss=True)) as process:
+        ready = process.receive()
+        assert isinstance(ready, Ready)
+        assert ready.start_loss == pytest.approx(start_loss(tiny_base, tiny_data, tmp_path), rel=0, abs=1e-6)
 
 
 def test_a_job_tells_each_step_each_report_and_its_end(
