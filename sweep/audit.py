@@ -20,12 +20,12 @@ def drawn(seed: int, number: int, share: float) -> bool:
     return random.Random(f"audit {seed} {number}").random() < share
 
 
-def sentence(place: str, reason: str) -> dict[str, Any]:
+def condemned(place: str, reason: str) -> dict[str, Any]:
     """What is noted of a condemned trial that runs on."""
     return {"place": place, "reason": reason}
 
 
-def words(trial: FrozenTrial) -> str:
+def why_it_ran_on(trial: FrozenTrial) -> str:
     """Why an audited trial ran on; empty for any other."""
     noted = trial.user_attrs.get(AUDITED)
     return f"audit: would have been pruned at {noted['place']}: {noted['reason']}" if noted else ""
@@ -42,6 +42,8 @@ def audit_words(trials: Iterable[FrozenTrial]) -> str:
     best = min((float(trial.value or 0.0) for trial in complete if AUDITED not in trial.user_attrs), default=math.inf)
     if not audited:
         return ""
+    if math.isinf(best):
+        return f"audited trials alone are complete ({len(audited)}): there is no other to compare with"
     wrong = [trial for trial in audited if float(trial.value or 0.0) < best - TIE]
     head = f"{len(audited)} condemned trial{'' if len(audited) == 1 else 's'} ran to the end"
     nearest = min(float(trial.value or 0.0) for trial in audited) - best

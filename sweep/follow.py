@@ -8,7 +8,7 @@ from pathlib import Path
 
 import optuna
 
-from sweep.audit import words
+from sweep.audit import why_it_ran_on
 from sweep.errors import TrialInterrupted
 from sweep.judging import Stop, never
 from sweep.launchers.base import Run
@@ -145,7 +145,7 @@ class Follower:
         if best is None or not math.isfinite(best.eval_loss):
             return Ending("pruned", "diverged: no evaluation loss was finite", parameters)
         early_words = f"stopped early: no improvement since evaluation {best.evaluation}" if early else ""
-        reason = "; ".join(filter(None, (early_words, words(frozen(self._trial)))))
+        reason = "; ".join(filter(None, (early_words, why_it_ran_on(frozen(self._trial)))))
         return Ending("complete", reason, parameters)
 
     def _leads(self) -> bool:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import optuna
 
-from sweep.audit import AUDITED, drawn, sentence
+from sweep.audit import AUDITED, condemned, drawn
 from sweep.pruners import TrendPromotion, TrendPruner
 from sweep.recovery import frozen
 
@@ -44,7 +44,7 @@ class Judge:
             return None
         stop = self._stop(trial)
         if stop is not None and stop.state == "pruned" and drawn(self.seed, trial.number, self.audit):
-            trial.set_user_attr(AUDITED, sentence(place, stop.reason))
+            trial.set_user_attr(AUDITED, condemned(place, stop.reason))
             return None
         return stop
 

@@ -16,7 +16,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from sweep.audit import AUDITED, drawn, sentence
+from sweep.audit import AUDITED, condemned, drawn
 from sweep.contenders import HORIZON, PARKED, is_parked
 from sweep.errors import TrialFailed, TrialParked, WorkerDied
 from sweep.objective import Session, give_up, make_objective
@@ -158,7 +158,7 @@ class Search:
             if drawn(session.plan.seed, number, session.audit):
                 made = len(frozen(trial).intermediate_values)
                 place = f"{made} of {trial.user_attrs[HORIZON]}"
-                trial.set_user_attr(AUDITED, sentence(place, reason))
+                trial.set_user_attr(AUDITED, condemned(place, reason))
                 return trial
             give_up(session, trial, reason)
             self._ended(trial, TrialState.PRUNED)

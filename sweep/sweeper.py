@@ -154,13 +154,17 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, console: Conso
             finally:
                 launcher.close()
             saved = put_back_own(study)
+    return _outcome(study, session, len(saved))
+
+
+def _outcome(study: optuna.Study, session: Session, saved: int) -> Outcome:
     finished = finished_trials(study)
     return Outcome(
         study_name=study.study_name,
         finished=len(finished),
-        total=asked.total,
+        total=session.total,
         complete=sum(trial.state == TrialState.COMPLETE for trial in finished),
-        saved=len(saved),
+        saved=saved,
         interrupted=session.stopping.is_set(),
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
+from optuna.trial import TrialState, create_trial
 
 from sweep.audit import AUDITED, audit_words
 from sweep.errors import TrialInterrupted
@@ -82,6 +83,13 @@ def test_a_wrong_verdict_is_told(tmp_path: Path) -> None:
     search(sweep, 2)
     told = audit_words(sweep.study.get_trials())
     assert told == "1 condemned trial ran to the end, 1 wrongly condemned (trial 1), by 0.140"
+
+
+def test_condemned_trials_alone_are_compared_with_nothing() -> None:
+    only = create_trial(
+        state=TrialState.COMPLETE, value=2.0, user_attrs={AUDITED: {"place": "1 of 5", "reason": "far"}}
+    )
+    assert audit_words([only]) == "audited trials alone are complete (1): there is no other to compare with"
 
 
 def test_without_an_audit_there_is_nothing_to_tell(tmp_path: Path) -> None:
