@@ -5,9 +5,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import optuna
 import pytest
 import sqlalchemy
-from optuna.trial import TrialState, create_trial
+from optuna.pruners import BasePruner
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweep.audit import AUDITED, audit_words
 from sweep.errors import TrialInterrupted
@@ -115,3 +117,14 @@ def test_a_running_trial_gives_signs_of_life(tmp_path: Path) -> None:
     sweep = sweep_of(tmp_path, [*LEADER[:1], look, *LEADER[1:]])
     search(sweep, 1)
     assert found == [1]
+
+
+def test_a_trial_at_its_end_is_not_stopped_any_more(tmp_path: Path) -> None:
+    class AtTheLast(BasePruner):
+        def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+            return trial.last_step == 5
+
+    sweep = sweep_of(tmp_path, LEADER)
+    sweep.study.pruner = AtTheLast()
+    search(sweep, 1)
+    assert states(sweep) == ["COMPLETE"]
