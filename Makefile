@@ -7,7 +7,7 @@
 #   make sanity [SPACE= MODEL= DATASET= SEED= GPUS= SET="knob=value" SCALE_LR= ARGS=]
 #   make dashboard [STORAGE= HOST= PORT=]
 #   make test | lint | check-exports | bench-coordinator | bench-cpu-workers | bench-compare | bench-trends |
-#   bench-expansion | bench-advice | bench-diagnosis | bench-pruning [HALF=] | clean
+#   bench-expansion | bench-advice | bench-diagnosis | bench-pruning [PART=] | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -98,7 +98,7 @@ bench-diagnosis: $(VENV)/.ready-dev
 
 # Over recorded curves (tests/benchmarks/curves), without training.
 bench-pruning: $(VENV)/.ready-dev
-	$(BIN)/python -m tests.benchmarks.pruning_simulator --processes 2 $(call option,--half,$(HALF))
+	$(BIN)/python -m tests.benchmarks.pruning_simulator --processes 2 $(call option,--part,$(PART))
 
 clean:
 	rm -rf $(VENV) $(LLAMAFACTORY)

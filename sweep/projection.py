@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 from trials.curve import noise
 
-# Fitted to the development half of the recorded curves (tests/benchmarks/curves): the exponent of the whole drop is
-# this where a curve says nothing of it yet, …
+# Fitted to the recorded curves for development (tests/benchmarks/curves): the exponent of the whole drop is this where
+# a curve says nothing of it yet, …
 USUAL_EXPONENT = 0.6
-# …and by a straight line from the exponent between the last two reports where it does; one standard deviation around.
+# …and by a straight line from the exponent since there was this share of today's progress where it does.
+LOCAL_SPAN = 0.8
 LOCAL_OFFSET, LOCAL_WEIGHT = 0.15, 0.6
-EXPONENT_ERROR = 0.27
+# One standard deviation of the exponent, by a straight line from it: what still falls steeply may end anywhere.
+ERROR_OFFSET, ERROR_WEIGHT = 0.1, 0.3
 LEAST_LOCAL, MOST_LOCAL = 0.0, 2.0
 # Nats per token: losses closer than this are a tie, and a drop is not known better.
 TIE = 0.002
@@ -58,23 +60,45 @@ def project(losses: Sequence[float], progress: Sequence[float], start: float | N
         losses = losses[1:]
     else:
         shares = list(progress[:reports])
-    drop, share = start - losses[-1], shares[-1]
-    if share <= 0:  # the rate was 0 so far
+    if shares[-1] <= 0:  # the rate was 0 so far
         return Projection(best, math.inf)
+    fallen = max(start - losses[-1], 0.0)
+    end = min(best, start - fallen * shares[-1] ** -_exponent(start, losses, shares))
+    return Projection(end, math.hypot(max(0.0, end - _hoped(start, losses, shares)), noise(losses)))
+
+
+def _hoped(start: float, losses: Sequence[float], shares: Sequence[float]) -> float:
+    """The end of a curve whose exponent is larger than expected, by one standard deviation.
+
+    A curve that has risen above its start is a spike or the end of it: it is hoped for as before that report.
+    """
     exponent = _exponent(start, losses, shares)
-    end = min(best, start - max(drop, 0.0) * share**-exponent)
-    hoped = start - (max(drop, 0.0) + TIE) * share ** -(exponent + EXPONENT_ERROR)
-    return Projection(end, math.hypot(max(0.0, end - hoped), noise(losses)))
+    steeper = exponent + ERROR_OFFSET + ERROR_WEIGHT * exponent
+    hoped: float = start - (max(start - losses[-1], 0.0) + TIE) * shares[-1] ** -steeper
+    if losses[-1] > start and len(losses) > 1 and shares[-2] > 0:
+        return min(hoped, _hoped(start, losses[-2:-1], shares[-2:-1]))
+    return hoped
 
 
 def _exponent(start: float, losses: Sequence[float], shares: Sequence[float]) -> float:
-    """How the drop is expected to go on: as between the last two reports, drawn to what is usual."""
-    if len(losses) < 2 or shares[-2] <= 0:
+    """How the drop is expected to go on: as it did of late, drawn to what is usual."""
+    since = _since(shares)
+    if since is None:
         return USUAL_EXPONENT
-    drop, before = start - losses[-1], start - losses[-2]
+    drop, before = start - losses[-1], start - losses[since]
     if drop <= 0:
         return LOCAL_OFFSET
     if before <= 0:
         return LOCAL_OFFSET + LOCAL_WEIGHT
-    local = math.log(drop / before) / math.log(shares[-1] / shares[-2])
+    local = math.log(drop / before) / math.log(shares[-1] / shares[since])
     return LOCAL_OFFSET + LOCAL_WEIGHT * min(max(local, LEAST_LOCAL), MOST_LOCAL)
+
+
+def _since(shares: Sequence[float]) -> int | None:
+    """The newest report that is far enough back to show an exponent, or else the oldest with any progress.
+
+    Neighbours late in a run differ by little but noise. None where the newest report is the only one.
+    """
+    earlier = [report for report in range(len(shares) - 1) if shares[report] > 0]
+    far = [report for report in earlier if shares[report] <= LOCAL_SPAN * shares[-1]]
+    return far[-1] if far else min(earlier, default=None)

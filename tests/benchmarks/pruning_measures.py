@@ -10,7 +10,7 @@ from tests.benchmarks.pruning_methods import Method, Settings
 from tests.benchmarks.recorded_curves import Configurations, Curve, kendall, true_value
 from tests.benchmarks.replay import replay
 
-# Configurations of a study, as a user's: drawn from the half for each order, so that not one curve alone is the best.
+# Configurations of a study, as a user's: drawn anew for each order, so that not one curve alone is the best.
 TRIALS = 32
 
 
@@ -47,7 +47,7 @@ class Measures:
 
 
 def orders(configurations: Configurations, count: int, trials: int = TRIALS) -> list[Order]:
-    """Random studies of a half's configurations."""
+    """Random studies of some of the configurations."""
     found = []
     indices = sorted(configurations)
     for number in range(count):

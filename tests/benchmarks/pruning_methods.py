@@ -1,7 +1,7 @@
 """What the bench of pruners compares: each method with the settings that it is tuned over.
 
-A grid here is all that was tried. Settings are tuned on the development half alone (`pruning_simulator --tune`), by
-one criterion for all, and kept in `tests/benchmarks/curves/tuned.json`.
+A grid here is all that was tried. Settings are tuned on the curves for development alone (`pruning_simulator --tune`),
+by one criterion for all, and kept in `tests/benchmarks/curves/tuned.json`.
 """
 
 import importlib.util

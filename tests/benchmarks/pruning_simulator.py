@@ -1,8 +1,8 @@
 """The bench of pruners: every method over the recorded curves, with 1, 4 and 16 slots. `make bench-pruning`.
 
-`python -m tests.benchmarks.pruning_simulator [--half development --orders 200 --pools small default]` prints, for each
+`python -m tests.benchmarks.pruning_simulator [--part development --orders 200 --pools small default]` prints, for each
 pool, how well early losses rank, the table, and the frontier of rows spent against regret. `--tune` searches each
-baseline's grid on the development half first and keeps what it found in `tests/benchmarks/curves/tuned.json`.
+baseline's grid on the curves for development first and keeps what it found in `tests/benchmarks/curves/tuned.json`.
 
 Two criteria of tuning, so that each baseline is there at its cheapest and at its safest, with `TUNING_SLOTS` slots.
 Of the settings whose mean regret is, in each pool, at most the unpruned study's and half the seed noise, the one that
@@ -24,7 +24,7 @@ import optuna
 
 from tests.benchmarks.pruning_measures import Measures, Order, interval, measure, orders, rank_agreement
 from tests.benchmarks.pruning_methods import METHODS, Method, Settings
-from tests.benchmarks.recorded_curves import CURVES, HALVES, Configurations, half, read_curves, seed_noise
+from tests.benchmarks.recorded_curves import CURVES, PARTS, Configurations, read_curves, seed_noise
 
 TUNED = "tuned.json"  # beside the curves
 SLOTS = (1, 4, 16)
@@ -84,7 +84,7 @@ def tune(pools: Mapping[str, Configurations], count: int, processes: int) -> Tun
     ]
     results = run(tasks, processes)
     for pool in pools:
-        print(f"\nevery setting on {pool}, development half, {TUNING_SLOTS} slots: those that no other beats")
+        print(f"\nevery setting on {pool}, development, {TUNING_SLOTS} slots: those that no other beats")
         show_frontier([result for result in results if result.pool == pool])
     allowed = {
         result.pool: float(result.measures.regret.mean()) + ALLOWED * seed_noise(pools[result.pool])
@@ -109,7 +109,7 @@ def _best(method: Method, results: Sequence[Result], allowed: Mapping[str, float
 
 
 def table(pools: Mapping[str, Configurations], tuned: Tuned, count: int, processes: int) -> None:
-    """Prints all that the bench has to say of a half."""
+    """Prints all that the bench has to say of a part of the curves."""
     for pool, configurations in pools.items():
         studies = orders(configurations, count)
         print(f"\n{pool}: {len(configurations)} configurations, studies of {len(studies[0].curves)}, {count} orders")
@@ -200,23 +200,25 @@ def _measure(task: _Task) -> Result:
 def main() -> None:
     """Tunes if asked, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--half", choices=HALVES, default="development")
+    parser.add_argument("--part", choices=PARTS, default="development")
     parser.add_argument("--orders", type=int, default=200)
     parser.add_argument("--pools", nargs="*", help="by default all that are recorded")
     parser.add_argument("--curves", type=Path, default=CURVES)
     parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--tune", action="store_true", help="first, on the development half")
+    parser.add_argument("--tune", action="store_true", help="first, on the curves for development")
     asked = parser.parse_args()
-    pools = asked.pools or sorted((path.stem for path in asked.curves.glob("*.jsonl")), reverse=True)
-    recorded = {pool: read_curves(asked.curves / f"{pool}.jsonl") for pool in pools}
     path = asked.curves / TUNED
     if asked.tune:
-        development = {pool: half(configurations, "development") for pool, configurations in recorded.items()}
-        found = tune(development, asked.orders, asked.processes)
+        found = tune(_read(asked.curves / "development", asked.pools), asked.orders, asked.processes)
         path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf8")
     tuned = json.loads(path.read_text(encoding="utf8")) if path.exists() else {}
-    print(f"the {asked.half} half")
-    table({name: half(recorded[name], asked.half) for name in recorded}, tuned, asked.orders, asked.processes)
+    print(f"the curves for {asked.part}")
+    table(_read(asked.curves / asked.part, asked.pools), tuned, asked.orders, asked.processes)
+
+
+def _read(folder: Path, pools: Sequence[str] | None) -> dict[str, Configurations]:
+    names = pools or sorted((path.stem for path in folder.glob("*.jsonl")), reverse=True)
+    return {name: read_curves(folder / f"{name}.jsonl") for name in names}
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Records whole, unpruned learning curves of many configurations into `tests/benchmarks/curves/`.
 
-`nice -n 19 python -m tests.benchmarks.record_curves small default [--until 80] [--to FOLDER]`: goes on with the
-configurations that a pool's file does not have yet, one process on one CPU thread. A curve is a JSON line; its lists
-have a value for each evaluation.
+`nice -n 19 python -m tests.benchmarks.record_curves small default [--first 60] [--until 90] [--to FOLDER]`: goes on
+with the configurations that a pool's file does not have yet, one process on one CPU thread. A curve is a JSON line; its
+lists have a value for each evaluation.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import json
 import math
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +96,10 @@ def recorded(path: Path) -> set[tuple[int, int]]:
     return {(line["index"], line["seed"]) for line in lines}
 
 
-def record_pool(pool: Pool, until: int, path: Path) -> None:
-    """Records what is missing of a pool's first configurations."""
+def record_pool(pool: Pool, indices: Iterable[int], path: Path) -> None:
+    """Records what is missing of a pool's configurations."""
     done = recorded(path)
-    missing = [(index, seed) for index in range(until) for seed in seeds(index) if (index, seed) not in done]
+    missing = [(index, seed) for index in indices for seed in seeds(index) if (index, seed) not in done]
     if not missing:
         return
     base = load_base(pool.model(cache_dir()), pool.name, pool.dtype)
@@ -141,14 +142,16 @@ def main() -> None:
     """Records the pools that are asked for, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pools", nargs="*", default=list(POOLS), help=f"of {', '.join(POOLS)}")
-    parser.add_argument("--until", type=int, help="configurations of each pool")
-    parser.add_argument("--to", type=Path, default=CURVES)
+    parser.add_argument("--first", type=int, default=0, help="index of the first configuration of each pool")
+    parser.add_argument("--until", type=int, help="index after the last one")
+    parser.add_argument("--to", type=Path, default=CURVES / "development")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     batches.EVALUATION_TOKENS = EVALUATION_TOKENS
     asked.to.mkdir(parents=True, exist_ok=True)
     for name in asked.pools:
-        record_pool(POOLS[name], asked.until or UNTIL[name], asked.to / f"{name}.jsonl")
+        indices = range(asked.first, asked.until or UNTIL[name])
+        record_pool(POOLS[name], indices, asked.to / f"{name}.jsonl")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""The recorded learning curves of `tests/benchmarks/curves/`: read, split in halves, and how far chance moves them."""
+"""The recorded learning curves of `tests/benchmarks/curves/`: read, and how far chance moves them."""
 
 import json
 import math
-import random
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from typing import Any
 from trials.schedule import learning_progress, warmup_steps
 
 CURVES = Path(__file__).parent / "curves"
-HALVES = ("development", "verdict")
+# What rules and settings are made on, and what they are judged by: a folder each, no configuration in both.
+PARTS = ("development", "verdict")
 STARTS = "start.json"  # beside the curves: each pool's loss before training
 
 
@@ -72,18 +72,6 @@ def read_curves(path: Path) -> dict[int, list[Curve]]:
         curve = _curve(json.loads(text), start)
         found.setdefault(curve.index, []).append(curve)
     return dict(sorted(found.items()))
-
-
-def half_of(index: int) -> str:
-    """Which half a configuration belongs to: of each two neighbours one is in either, whichever a coin says."""
-    pair, place = divmod(index, 2)
-    first = random.Random(f"split {pair}").randrange(2)
-    return HALVES[(place + first) % 2]
-
-
-def half(configurations: Configurations, name: str) -> dict[int, Sequence[Curve]]:
-    """The configurations of a half."""
-    return {index: curves for index, curves in configurations.items() if half_of(index) == name}
 
 
 def true_value(curves: Sequence[Curve]) -> float:

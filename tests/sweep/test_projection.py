@@ -8,6 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sweep.projection import (
+    ERROR_OFFSET,
+    ERROR_WEIGHT,
     LOCAL_OFFSET,
     LOCAL_WEIGHT,
     MOST_LOCAL,
@@ -86,6 +88,14 @@ def test_how_it_fell_last_says_how_it_goes_on_within_reason(losses: list[float],
     assert project(losses, EVEN, 3.0).loss == pytest.approx(3.0 - (3.0 - losses[-1]) * 5**exponent)
 
 
+def test_how_it_fell_is_seen_over_more_than_a_fifth_of_its_progress() -> None:
+    """Half of the run is left; neighbours differ by noise, and the fourth of eight reports stands for them all."""
+    progress = [report / 16 for report in range(1, 17)]
+    losses = power_law(3.0, 0.8, SETTLED, progress, reports=8)
+    jumps = [*losses[:6], losses[6] + 0.02, losses[7]]
+    assert project(jumps, progress, 3.0).loss == project(losses, progress, 3.0).loss == pytest.approx(2.2)
+
+
 def test_a_curve_at_its_end_is_what_it_reached() -> None:
     assert project([3.0, 2.0, 2.5], even_progress(3), 4.0).loss == 2.0
     noisy = [3.0, 3.1, 2.6, 2.9, 2.6, 2.5]
@@ -138,7 +148,22 @@ def test_a_noisy_curve_is_projected_less_surely() -> None:
     assert project(noisy, EVEN, 3.2).error > project(smooth, EVEN, 3.2).error
 
 
+def test_one_report_is_unsure_by_the_error_of_the_usual_exponent() -> None:
+    error = ERROR_OFFSET + ERROR_WEIGHT * USUAL_EXPONENT
+    losses = power_law(3.0, 0.8, USUAL_EXPONENT, EVEN, reports=1)
+    hoped = 3.0 - (3.0 - losses[0] + TIE) * 0.1 ** -(USUAL_EXPONENT + error)
+    assert project(losses, EVEN, 3.0).error == pytest.approx(2.2 - hoped)
+
+
 # --- what does not fall
+
+
+def test_a_spike_above_the_start_leaves_the_hope_that_was_before() -> None:
+    usual = USUAL_EXPONENT + ERROR_OFFSET + ERROR_WEIGHT * USUAL_EXPONENT
+    spike, lost = project([2.7, 2.6, 3.4], EVEN, 3.0), project([2.7, 2.6, 3.4, 3.4], EVEN, 3.0)
+    assert spike.loss == lost.loss == 2.6
+    assert spike.error == pytest.approx(2.6 - (3.0 - (3.0 - 2.6 + TIE) * 0.2**-usual))
+    assert lost.error < spike.error / 2, "two reports are no spike"
 
 
 @pytest.mark.parametrize("start", [2.6, 2.0, None])

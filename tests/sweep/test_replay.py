@@ -13,7 +13,7 @@ from tests.benchmarks.promoting import Promoting
 from tests.benchmarks.pruning_measures import Order, measure, orders, unpruned_seconds
 from tests.benchmarks.pruning_methods import METHODS, Method
 from tests.benchmarks.pruning_simulator import Result, frontier
-from tests.benchmarks.recorded_curves import Curve, half_of, kendall, seed_noise
+from tests.benchmarks.recorded_curves import CURVES, PARTS, Curve, kendall, read_curves, seed_noise
 from tests.benchmarks.replay import Job, Scheduler, replay
 from tests.benchmarks.schedulers import Asha, FixedBudget, Pruned
 
@@ -215,10 +215,15 @@ def test_orders_are_drawn_from_all_configurations_and_seeds() -> None:
     )
 
 
-def test_a_configuration_stays_in_its_half_and_neighbours_part() -> None:
-    halves = [half_of(index) for index in range(400)]
-    assert all(halves[index] != halves[index + 1] for index in range(0, 400, 2))
-    assert len({tuple(halves[index : index + 2]) for index in range(0, 400, 2)}) == 2
+@pytest.mark.parametrize(("pool", "least"), [("small", 120), ("default", 60)])
+def test_what_is_judged_by_was_not_developed_on(pool: str, least: int) -> None:
+    parts = [read_curves(CURVES / part / f"{pool}.jsonl") for part in PARTS]
+    assert not set(parts[0]) & set(parts[1])
+    for configurations in parts:
+        assert len(configurations) >= least
+        curves = [curve for seeds in configurations.values() for curve in seeds]
+        assert all(curve.horizon == 15 and curve.start is not None for curve in curves)
+        assert len(curves) == len(configurations) * 4 / 3, "a third at two seeds"
 
 
 def test_kendall_counts_pairs_that_agree() -> None:
