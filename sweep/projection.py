@@ -15,10 +15,10 @@ from trials.curve import noise
 # a curve says nothing of it yet, …
 USUAL_EXPONENT = 0.6
 # …and by a straight line from the exponent since there was this share of today's progress where it does.
-LOCAL_SPAN = 0.8
-LOCAL_OFFSET, LOCAL_WEIGHT = 0.15, 0.6
+LOCAL_SPAN = 0.65
+LOCAL_OFFSET, LOCAL_WEIGHT = 0.25, 0.4
 # One standard deviation of the exponent, by a straight line from it: what still falls steeply may end anywhere.
-ERROR_OFFSET, ERROR_WEIGHT = 0.1, 0.3
+ERROR_OFFSET, ERROR_WEIGHT = 0.25, 0.1
 LEAST_LOCAL, MOST_LOCAL = 0.0, 2.0
 # Nats per token: losses closer than this are a tie, and a drop is not known better.
 TIE = 0.002
@@ -62,21 +62,26 @@ def project(losses: Sequence[float], progress: Sequence[float], start: float | N
         shares = list(progress[:reports])
     if shares[-1] <= 0:  # the rate was 0 so far
         return Projection(best, math.inf)
-    fallen = max(start - losses[-1], 0.0)
-    end = min(best, start - fallen * shares[-1] ** -_exponent(start, losses, shares))
-    return Projection(end, math.hypot(max(0.0, end - _hoped(start, losses, shares)), noise(losses)))
+    end = min(best, _end(start, losses[-1], shares[-1], _exponent(start, losses, shares)))
+    return Projection(end, max(0.0, end - _hoped(start, losses, shares)))
+
+
+def _end(start: float, loss: float, share: float, exponent: float) -> float:
+    """Where a power law from the start through a loss at a share of the progress ends."""
+    end: float = start - max(start - loss, 0.0) * share**-exponent
+    return end
 
 
 def _hoped(start: float, losses: Sequence[float], shares: Sequence[float]) -> float:
-    """The end of a curve whose exponent is larger than expected, by one standard deviation.
+    """The end if the exponent is larger than expected, by one standard deviation.
 
-    A curve that has risen above its start is a spike or the end of it: it is hoped for as before that report.
+    One report above the best may be a spike: a curve that was at its best at the report before is hoped for as then.
     """
     exponent = _exponent(start, losses, shares)
     steeper = exponent + ERROR_OFFSET + ERROR_WEIGHT * exponent
-    hoped: float = start - (max(start - losses[-1], 0.0) + TIE) * shares[-1] ** -steeper
-    if losses[-1] > start and len(losses) > 1 and shares[-2] > 0:
-        return min(hoped, _hoped(start, losses[-2:-1], shares[-2:-1]))
+    hoped = _end(start, min(losses[-1], start) - TIE, shares[-1], steeper)
+    if len(losses) > 1 and shares[-2] > 0 and losses[-2] == min(losses) < losses[-1]:
+        return min(hoped, _hoped(start, losses[:-1], shares[:-1]))
     return hoped
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from tests.benchmarks.curve_pools import POOLS, TEMPLATE, Pool, config, draw, seeds, write_pairs
-from tests.benchmarks.recorded_curves import CURVES, STARTS
+from tests.benchmarks.recorded_curves import CURVES
 from trials import batches
 from trials.data import DataSpec, PreparedData, prepare_data
 from trials.losses import mean_loss
@@ -52,8 +52,10 @@ class _Recorded(LoraRun):
         return total, labels
 
 
-def record(pool: Pool, index: int, seed: int, base: BaseModel, data: PreparedData, folder: Path) -> dict[str, Any]:
-    """Trains one run to its end; returns its line."""
+def record(
+    pool: Pool, index: int, seed: int, base: BaseModel, data: PreparedData, folder: Path, start: float
+) -> dict[str, Any]:
+    """Trains one run to its end; returns its line. The loss before training is given."""
     knobs = draw(pool, index)
     run = _Recorded(config(pool, knobs, seed, linear_modules(base.model), MICRO), base, data, folder)
     columns: dict[str, list[Any]] = {
@@ -76,7 +78,8 @@ def record(pool: Pool, index: int, seed: int, base: BaseModel, data: PreparedDat
             columns["eval_seconds"].append(_rounded(evaluated - trained, 3))
     finally:
         run.close()
-    return {"pool": pool.name, "index": index, "seed": seed, "knobs": knobs, "rows": pool.rows, **columns}
+    about = {"pool": pool.name, "index": index, "seed": seed, "knobs": knobs, "rows": pool.rows}
+    return {**about, "start_loss": _rounded(start, 5), **columns}
 
 
 def _rounded(value: float, digits: int) -> float | None:
@@ -104,6 +107,7 @@ def record_pool(pool: Pool, indices: Iterable[int], path: Path) -> None:
         return
     base = load_base(pool.model(cache_dir()), pool.name, pool.dtype)
     base.tokenizer.chat_template = TEMPLATE
+    start = 0.0
     with tempfile.TemporaryDirectory() as temporary, path.open("a", encoding="utf8") as file:
         folder = Path(temporary)
         chats = write_pairs(pool, folder / "chats.jsonl")
@@ -111,20 +115,12 @@ def record_pool(pool: Pool, indices: Iterable[int], path: Path) -> None:
             rows = pool.training_rows(draw(pool, index))
             spec = DataSpec(str(chats), "sft", pool.cutoff_len, rows, pool.evaluation_rows, DATA_SEED)
             data = prepare_data(spec, base.tokenizer, tokenizer_fingerprint(base.tokenizer), folder)
-            record_start(pool, base, data, path.with_name(STARTS))
+            start = start or mean_loss(base, data.evaluation)  # of the same rows for all of a pool's runs
             started = time.process_time()
-            line = record(pool, index, seed, base, data, folder / "run")
+            line = record(pool, index, seed, base, data, folder / "run", start)
             file.write(json.dumps(line) + "\n")
             file.flush()
             _say(line, data, time.process_time() - started)
-
-
-def record_start(pool: Pool, base: BaseModel, data: PreparedData, path: Path) -> None:
-    """Notes the loss before training; the evaluation rows are the same for all of a pool's runs."""
-    starts = json.loads(path.read_text(encoding="utf8")) if path.exists() else {}
-    if pool.name not in starts:
-        starts[pool.name] = _rounded(mean_loss(base, data.evaluation), 5)
-        path.write_text(json.dumps(starts) + "\n", encoding="utf8")
 
 
 def _say(line: dict[str, Any], data: PreparedData, seconds: float) -> None:

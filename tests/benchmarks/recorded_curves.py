@@ -13,7 +13,6 @@ from trials.schedule import learning_progress, warmup_steps
 CURVES = Path(__file__).parent / "curves"
 # What rules and settings are made on, and what they are judged by: a folder each, no configuration in both.
 PARTS = ("development", "verdict")
-STARTS = "start.json"  # beside the curves: each pool's loss before training
 
 
 @dataclass(frozen=True)
@@ -66,10 +65,8 @@ Configurations = Mapping[int, Sequence[Curve]]
 def read_curves(path: Path) -> dict[int, list[Curve]]:
     """The curves of a file, by configuration."""
     found: dict[int, list[Curve]] = {}
-    starts = path.with_name(STARTS)
-    start = json.loads(starts.read_text(encoding="utf8")).get(path.stem) if starts.exists() else None
     for text in path.read_text(encoding="utf8").splitlines():
-        curve = _curve(json.loads(text), start)
+        curve = _curve(json.loads(text))
         found.setdefault(curve.index, []).append(curve)
     return dict(sorted(found.items()))
 
@@ -105,7 +102,7 @@ def _sign(one: float, other: float) -> int:
     return (one > other) - (one < other)
 
 
-def _curve(line: Mapping[str, Any], start: float | None) -> Curve:
+def _curve(line: Mapping[str, Any]) -> Curve:
     losses = tuple(math.nan if loss is None else float(loss) for loss in line["eval_loss"])
     knobs, steps = line["knobs"], line["step"]
     name, ratio = knobs["lr_scheduler_type"], knobs["warmup_ratio"]
@@ -113,4 +110,4 @@ def _curve(line: Mapping[str, Any], start: float | None) -> Curve:
     progress = tuple(learning_progress(name, ratio, steps[-1], steps))
     seconds = tuple(a + b for a, b in zip(line["train_seconds"], line["eval_seconds"], strict=True))
     warmup_reports = sum(step <= warmup for step in steps)
-    return Curve(line["index"], line["seed"], knobs, losses, seconds, warmup_reports, progress, start)
+    return Curve(line["index"], line["seed"], knobs, losses, seconds, warmup_reports, progress, line["start_loss"])
