@@ -17,9 +17,12 @@ USUAL_EXPONENT = 0.6
 # …and by a straight line from the exponent since there was this share of today's progress where it does.
 LOCAL_SPAN = 0.65
 LOCAL_OFFSET, LOCAL_WEIGHT = 0.25, 0.4
-# One standard deviation of the exponent, by a straight line from it: what still falls steeply may end anywhere.
-ERROR_OFFSET, ERROR_WEIGHT = 0.25, 0.1
+# One standard deviation of the exponent.
+EXPONENT_ERROR = 0.3
 LEAST_LOCAL, MOST_LOCAL = 0.0, 2.0
+# Before this share of the learning a curve tells nothing: an adapter starts from zero, and its loss hardly moves at first
+# however far it falls in the end.
+LEAST_SHARE = 0.05
 # Nats per token: losses closer than this are a tie, and a drop is not known better.
 TIE = 0.002
 
@@ -60,7 +63,7 @@ def project(losses: Sequence[float], progress: Sequence[float], start: float | N
         losses = losses[1:]
     else:
         shares = list(progress[:reports])
-    if shares[-1] <= 0:  # the rate was 0 so far
+    if shares[-1] < LEAST_SHARE:
         return Projection(best, math.inf)
     end = min(best, _end(start, losses[-1], shares[-1], _exponent(start, losses, shares)))
     return Projection(end, max(0.0, end - _hoped(start, losses, shares)))
@@ -75,13 +78,14 @@ def _end(start: float, loss: float, share: float, exponent: float) -> float:
 def _hoped(start: float, losses: Sequence[float], shares: Sequence[float]) -> float:
     """The end if the exponent is larger than expected, by one standard deviation.
 
-    One report above the best may be a spike: a curve that was at its best at the report before is hoped for as then.
+    At high rates a loss leaps for a report or two and comes back: a curve that has just risen for the first time, or is
+    falling back, is hoped for as it was at its best.
     """
-    exponent = _exponent(start, losses, shares)
-    steeper = exponent + ERROR_OFFSET + ERROR_WEIGHT * exponent
-    hoped = _end(start, min(losses[-1], start) - TIE, shares[-1], steeper)
-    if len(losses) > 1 and shares[-2] > 0 and losses[-2] == min(losses) < losses[-1]:
-        return min(hoped, _hoped(start, losses[:-1], shares[:-1]))
+    exponent = _exponent(start, losses, shares) + EXPONENT_ERROR
+    hoped = _end(start, min(losses[-1], start) - TIE, shares[-1], exponent)
+    best, newest = losses.index(min(losses)), len(losses) - 1
+    if best < newest and shares[best] > 0 and (best == newest - 1 or losses[-1] < losses[-2]):
+        return min(hoped, _hoped(start, losses[: best + 1], shares[: best + 1]))
     return hoped
 
 

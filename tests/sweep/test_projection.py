@@ -8,8 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sweep.projection import (
-    ERROR_OFFSET,
-    ERROR_WEIGHT,
+    EXPONENT_ERROR,
+    LEAST_SHARE,
     LOCAL_OFFSET,
     LOCAL_WEIGHT,
     MOST_LOCAL,
@@ -24,7 +24,7 @@ from trials.schedule import learning_progress, report_steps
 
 EVEN = even_progress(10)
 COSINE = learning_progress("cosine", 0.1, 200, report_steps(200, 10))
-WARM = learning_progress("cosine", 0.3, 200, report_steps(200, 10))
+WARM = learning_progress("cosine", 0.3, 200, report_steps(200, 5))
 CONSTANT = learning_progress("constant", 0.0, 200, report_steps(200, 10))
 # The exponent that is neither raised nor lowered once a curve shows its own.
 SETTLED = LOCAL_OFFSET / (1 - LOCAL_WEIGHT)
@@ -107,7 +107,8 @@ def test_a_curve_at_its_end_is_what_it_reached() -> None:
 
 
 def test_what_was_learnt_in_warm_up_promises_more_than_at_the_full_rate() -> None:
-    assert project([2.9], WARM, 3.0).loss < project([2.9], CONSTANT, 3.0).loss
+    assert WARM[0] > LEAST_SHARE
+    assert project([2.9], WARM, 3.0).loss < project([2.9], even_progress(5), 3.0).loss
 
 
 def test_the_end_of_a_cosine_promises_less_than_a_constant_rate() -> None:
@@ -121,8 +122,9 @@ def test_a_curve_is_projected_lower_and_less_surely_the_more_of_the_run_is_left(
     assert all(a.loss > b.loss and a.error < b.error for a, b in itertools.pairwise(projected))
 
 
-def test_nothing_is_known_while_the_rate_was_zero() -> None:
-    projected = project([3.0], [0.0, 0.5, 1.0], 3.1)
+@pytest.mark.parametrize("share", [0.0, LEAST_SHARE - 0.01])
+def test_nothing_is_known_while_hardly_anything_was_learnt(share: float) -> None:
+    projected = project([3.0], [share, 0.5, 1.0], 3.1)
     assert (projected.loss, projected.error) == (3.0, math.inf)
 
 
@@ -144,22 +146,25 @@ def test_the_error_shrinks_towards_the_end(progress: list[float], start: float |
 
 
 def test_one_report_is_unsure_by_the_error_of_the_usual_exponent() -> None:
-    error = ERROR_OFFSET + ERROR_WEIGHT * USUAL_EXPONENT
     losses = power_law(3.0, 0.8, USUAL_EXPONENT, EVEN, reports=1)
-    hoped = 3.0 - (3.0 - losses[0] + TIE) * 0.1 ** -(USUAL_EXPONENT + error)
+    hoped = 3.0 - (3.0 - losses[0] + TIE) * 0.1 ** -(USUAL_EXPONENT + EXPONENT_ERROR)
     assert project(losses, EVEN, 3.0).error == pytest.approx(2.2 - hoped)
 
 
 # --- what does not fall
 
 
-@pytest.mark.parametrize("spike", [2.8, 3.4], ids=["below the start", "above it"])
-def test_one_report_above_the_best_leaves_the_hope_that_was_before(spike: float) -> None:
-    curves = ([2.7, 2.6], [2.7, 2.6, spike], [2.7, 2.6, spike, spike])
-    before, risen, lost = (project(losses, EVEN, 3.0) for losses in curves)
-    assert risen.loss == lost.loss == 2.6
+@pytest.mark.parametrize("spike", [[2.8], [3.4], [3.4, 3.0], [4.0, 3.4, 2.9]])
+def test_a_spike_leaves_the_hope_that_was_before(spike: list[float]) -> None:
+    """Whether the loss has just leapt or is falling back; the third is a leap above the start."""
+    before, risen = project([2.7, 2.6], EVEN, 3.0), project([2.7, 2.6, *spike], EVEN, 3.0)
+    assert risen.loss == 2.6
     assert risen.loss - risen.error == pytest.approx(before.loss - before.error)
-    assert lost.error < risen.error / 2, "two reports are no spike"
+
+
+@pytest.mark.parametrize("lost", [[3.4, 3.4], [2.8, 3.0], [4.0, 3.4, 3.5]])
+def test_what_goes_on_rising_is_no_spike(lost: list[float]) -> None:
+    assert project([2.7, 2.6, *lost], EVEN, 3.0).error < project([2.7, 2.6, lost[0]], EVEN, 3.0).error / 2
 
 
 @pytest.mark.parametrize("start", [2.6, 2.0, None])

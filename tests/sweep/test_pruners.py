@@ -61,7 +61,7 @@ def test_a_clearly_losing_trial_is_pruned_long_before_its_end() -> None:
 
 
 def test_a_pruned_trial_is_told_why_in_words() -> None:
-    assert reason(make_study(done(GOOD)), BAD[:5]) == "projected 2.780 ± 0.272, and trial 0 reached 2.180"
+    assert reason(make_study(done(GOOD)), BAD[:5]) == "projected 2.780 ± 0.284, and trial 0 reached 2.180"
 
 
 def test_a_trial_that_wins_is_never_pruned() -> None:
@@ -141,13 +141,13 @@ def test_a_trial_that_has_not_reported_goes_on() -> None:
 def test_a_running_trial_counts_as_a_rival() -> None:
     study = make_study()
     reporting(study, (3.0, 2.6, 2.2, 1.8))
-    assert reason(study, BAD[:5]) == "projected 2.780 ± 0.272, and trial 0 reached 1.800"
+    assert reason(study, BAD[:5]) == "projected 2.780 ± 0.284, and trial 0 reached 1.800"
 
 
 def test_a_running_trial_with_one_report_promises_nothing() -> None:
     study = make_study()
     reporting(study, (0.5,))
-    assert reason(study, BAD[:5]) == "projected 2.780 ± 0.272, and trial 0 reached 0.500"
+    assert reason(study, BAD[:5]) == "projected 2.780 ± 0.284, and trial 0 reached 0.500"
 
 
 def test_the_leader_of_running_trials_is_not_pruned() -> None:
@@ -188,7 +188,7 @@ def test_a_complete_trial_without_reports_counts_by_its_value() -> None:
 def test_a_study_that_maximises_is_read_upside_down() -> None:
     up, down = [-loss for loss in GOOD], [-loss for loss in BAD]
     study = make_study(create_trial(value=-2.18), direction="maximize")
-    assert reason(study, down[:5]) == "projected -2.780 ± 0.272, and trial 0 reached -2.180"
+    assert reason(study, down[:5]) == "projected -2.780 ± 0.284, and trial 0 reached -2.180"
     assert reason(study, up[:5]) is None
 
 
@@ -255,7 +255,7 @@ class TestPromotion:
     def test_what_is_clearly_behind_is_given_up(self, over: bool) -> None:
         study, pruner = self.study(self.parked(BAD[:5]), done(GOOD))
         (told,) = pruner.given_up(study, over=over).values()
-        assert told == "projected 2.760 ± 0.278, and trial 1 reached 2.180"
+        assert told == "projected 2.760 ± 0.290, and trial 1 reached 2.180"
 
     def test_what_is_not_is_when_the_study_is_over(self) -> None:
         study, pruner = self.study(self.parked(BAD[:3]), done(GOOD))
@@ -278,10 +278,10 @@ class TestPromotion:
         study, pruner = self.study(
             create_trial(value=-2.18), self.parked(turned(BAD[:5]), start=-4.0), direction="maximize"
         )
-        assert pruner.given_up(study, over=True) == {1: "projected -2.760 ± 0.278, and trial 0 reached -2.180"}
+        assert pruner.given_up(study, over=True) == {1: "projected -2.760 ± 0.290, and trial 0 reached -2.180"}
         worse = reporting_new(study, turned(BAD[:5]))
         found = pruner.judge(study, worse, more=True)
-        assert (found.action, found.reason) == ("prune", "projected -2.760 ± 0.278, and trial 0 reached -2.180")
+        assert (found.action, found.reason) == ("prune", "projected -2.760 ± 0.290, and trial 0 reached -2.180")
         better = reporting_new(study, turned([loss - 0.5 for loss in GOOD[:5]]))
         assert pruner.judge(study, better, more=True).action == "go on"
         near = reporting_new(study, turned([loss - 0.45 for loss in GOOD[:5]]))
