@@ -20,8 +20,8 @@ LOCAL_OFFSET, LOCAL_WEIGHT = 0.25, 0.4
 # One standard deviation of the exponent.
 EXPONENT_ERROR = 0.3
 LEAST_LOCAL, MOST_LOCAL = 0.0, 2.0
-# Before this share of the learning a curve tells nothing: an adapter starts from zero, and its loss hardly moves at first
-# however far it falls in the end.
+# Before this share of the learning a curve tells nothing: an adapter starts from zero, and at first its loss hardly
+# moves, however far it falls in the end.
 LEAST_SHARE = 0.05
 # Nats per token: losses closer than this are a tie, and a drop is not known better.
 TIE = 0.002
