@@ -1,7 +1,7 @@
-"""Records whole, unpruned learning curves of many configurations into `tests/benchmarks/curves/`.
+"""Records whole, unpruned learning curves of many configurations, as `tests/benchmarks/curves/` holds them.
 
-`nice -n 19 python -m tests.benchmarks.record_curves small default [--first 60] [--until 90] [--to FOLDER]`: goes on
-with the configurations that a pool's file does not have yet, one process on one CPU thread. A curve is a JSON line; its
+`nice -n 19 python -m tests.benchmarks.record_curves small --first 456 --until 546 --to FOLDER`: goes on with those
+configurations that the pool's file there does not have yet, one process on one CPU thread. A curve is a JSON line; its
 lists have a value for each evaluation.
 """
 
@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from tests.benchmarks.curve_pools import POOLS, TEMPLATE, Pool, config, draw, seeds, write_pairs
-from tests.benchmarks.recorded_curves import CURVES
 from trials import batches
 from trials.data import DataSpec, PreparedData, prepare_data
 from trials.losses import mean_loss
@@ -26,7 +25,6 @@ from trials.paths import cache_dir
 from trials.run import LoraRun
 from trials.schedule import report_steps
 
-UNTIL = {"small": 210, "default": 60}  # configurations
 # Rows in a forward pass, and tokens in one of an evaluation, at most: what then passes between layers stays in a core's
 # cache, and an evaluation of the default model costs a quarter less than in batches of 2,048 tokens.
 MICRO, EVALUATION_TOKENS = 16, 256
@@ -135,19 +133,17 @@ def _say(line: dict[str, Any], data: PreparedData, seconds: float) -> None:
 
 
 def main() -> None:
-    """Records the pools that are asked for, one after the other."""
+    """Records the configurations that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pools", nargs="*", default=list(POOLS), help=f"of {', '.join(POOLS)}")
-    parser.add_argument("--first", type=int, default=0, help="index of the first configuration of each pool")
-    parser.add_argument("--until", type=int, help="index after the last one")
-    parser.add_argument("--to", type=Path, default=CURVES / "development")
+    parser.add_argument("pool", choices=POOLS)
+    parser.add_argument("--first", type=int, default=0, help="index of the first configuration")
+    parser.add_argument("--until", type=int, required=True, help="index after the last one")
+    parser.add_argument("--to", type=Path, required=True, help="folder of the pool's file")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     batches.EVALUATION_TOKENS = EVALUATION_TOKENS
     asked.to.mkdir(parents=True, exist_ok=True)
-    for name in asked.pools:
-        indices = range(asked.first, asked.until or UNTIL[name])
-        record_pool(POOLS[name], indices, asked.to / f"{name}.jsonl")
+    record_pool(POOLS[asked.pool], range(asked.first, asked.until), asked.to / f"{asked.pool}.jsonl")
 
 
 if __name__ == "__main__":

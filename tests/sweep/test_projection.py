@@ -162,6 +162,13 @@ def test_a_spike_leaves_the_hope_that_was_before(spike: list[float]) -> None:
     assert risen.loss - risen.error == pytest.approx(before.loss - before.error)
 
 
+def test_a_best_from_before_anything_was_learnt_promises_nothing() -> None:
+    """The first report fell into steps whose rate was 0: as noise has it."""
+    unknown, known = (project([2.9, 2.95], [first, 0.5, 1.0], 3.0) for first in (0.0, 0.25))
+    assert unknown.loss == known.loss == 2.9
+    assert unknown.error < known.error
+
+
 @pytest.mark.parametrize("lost", [[3.4, 3.4], [2.8, 3.0], [4.0, 3.4, 3.5]])
 def test_what_goes_on_rising_is_no_spike(lost: list[float]) -> None:
     assert project([2.7, 2.6, *lost], EVEN, 3.0).error < project([2.7, 2.6, lost[0]], EVEN, 3.0).error / 2

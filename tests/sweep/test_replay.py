@@ -9,6 +9,7 @@ import pytest
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.trial import FrozenTrial
 
+from tests.benchmarks.curve_pools import seeds
 from tests.benchmarks.promoting import Promoting
 from tests.benchmarks.pruning_measures import Order, measure, orders, unpruned_seconds
 from tests.benchmarks.pruning_methods import METHODS, Method
@@ -221,9 +222,9 @@ def test_what_is_judged_by_was_not_developed_on(pool: str, least: int) -> None:
     assert not set(parts[0]) & set(parts[1])
     for configurations in parts:
         assert len(configurations) >= least
-        curves = [curve for seeds in configurations.values() for curve in seeds]
-        assert all(curve.horizon == 15 and curve.start is not None for curve in curves)
-        assert len(curves) >= len(configurations) * 4 // 3, "a third at two seeds"
+        for index, curves in configurations.items():
+            assert tuple(curve.seed for curve in curves) == seeds(index), "a third at two seeds"
+            assert all(curve.horizon == 15 and curve.start is not None for curve in curves)
 
 
 def test_kendall_counts_pairs_that_agree() -> None:
