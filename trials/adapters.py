@@ -11,7 +11,7 @@ from trials.config import TrialConfig
 from trials.pissa import INIT, Originals, factors, save_as_plain
 
 
-class Adapter:
+class PeftAdapter:
     """PEFT's LoRA adapter on a frozen base. The base is shared; `remove` leaves it as it was."""
 
     def __init__(self, base: Any, config: TrialConfig, reference: str) -> None:

@@ -16,6 +16,7 @@ from trials.default_model import NAME as DEFAULT_NAME
 from trials.default_model import default_model
 from trials.errors import ModelError
 from trials.merged import read_origin
+from trials.passes import Passes, find_passes
 from trials.protocol import DeviceFacts, ModelFacts
 from trials.quantization import loading_arguments, prepare, settle
 
@@ -39,6 +40,7 @@ class BaseModel:
         reference: What an adapter's file names as its base: a folder, or the hub name.
         device: Where inputs go.
         facts: What is told to the coordinator.
+        passes: How rows can go through it.
     """
 
     model: Any
@@ -47,6 +49,7 @@ class BaseModel:
     reference: str
     device: torch.device
     facts: ModelFacts
+    passes: Passes
 
     @property
     def pad_id(self) -> int:
@@ -174,6 +177,7 @@ def load_base(
             not_quantized=not_quantized,
             gradient_checkpointing=checkpointing,
         ),
+        passes=find_passes(model),
     )
 
 

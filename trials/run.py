@@ -1,9 +1,8 @@
 """One LoRA run: a resumable state machine that is iterated to get reports.
 
-A run owns all that it changes: adapter, optimizer, schedule, place in the data, generators of chance. The base
-model is shared and frozen. A run gives its next micro-batch (`next_micro_batch`) and takes its loss
-(`take_loss`) as separate steps, so that whoever drives it decides which forward pass they share; `__iter__`
-drives a run alone.
+A run owns all that it changes: adapter, optimizer, schedule, place in the data, generator of chance. The base
+model is shared and frozen. A run gives its next micro-batch (`next_micro_batch`) and takes what came of it
+(`take`) as separate steps, so that whoever drives it decides which runs share a pass; `__iter__` drives a run alone.
 """
 
 import dataclasses
@@ -14,18 +13,19 @@ from pathlib import Path
 
 import torch
 
-from trials.adapters import Adapter
-from trials.batches import MicroBatch, RowOrder, collate, label_count, window
+from trials.adapters import PeftAdapter
+from trials.batches import CPU_TOKENS, MicroBatch, RowOrder, collate, label_count, split, window
 from trials.checkpoint import load_checkpoint, save_checkpoint
 from trials.config import TrialConfig
 from trials.curve import LearningCurve
 from trials.data import PreparedData
 from trials.errors import ConfigError
 from trials.folders import ADAPTER
-from trials.losses import mean_loss, summed_loss, takes_logits_to_keep
+from trials.lora import LoraWeights
 from trials.memory import forget_peak, peak_memory_bytes
 from trials.model import BaseModel
 from trials.optimizers import make_optimizer
+from trials.passing import mean_losses, pass_together
 from trials.protocol import Moved
 from trials.report import Report
 from trials.schedule import report_steps
@@ -51,20 +51,27 @@ class LoraRun:
         forget_peak()
         self.config, self.folder = config, folder
         self._base, self._data = base, data
-        self._adapter = Adapter(base.model, config, base.reference)
+        make = PeftAdapter if needs_base(config) else LoraWeights
+        self._adapter: PeftAdapter | LoraWeights = make(base.model, config, base.reference)
         self._named = dict(self._adapter.named_parameters())
-        self._few_logits = takes_logits_to_keep(base.model)
         self.total_steps = config.total_steps(len(data.train))
         self._report_steps = report_steps(self.total_steps, config.evaluations)
         self._order = RowOrder(len(data.train), config.seed)
-        self._make_optimizer()
+        self._optimizer = make_optimizer(self._named, config)
+        self._scheduler = make_scheduler(
+            config.lr_scheduler_type, self._optimizer, config.warmup_ratio, self.total_steps
+        )
+        self._chance = torch.Generator().manual_seed(config.seed)
         self.curve = LearningCurve()
         self.step, self.tokens, self.early = 0, 0, False
         self._window: list[list[int]] = []
-        self._window_labels = 0
+        self.window_labels = 0
         self._loss_sum, self._label_sum = 0.0, 0
+        self._step_loss, self._step_labels, self._step_tokens = 0.0, 0, 0
         self._rate, self._grad_norm = 0.0, 0.0
         self._seconds_before, self._started = 0.0, time.monotonic()
+        self._step_started = self._started
+        # For what the base itself drops, and DoRA and PiSSA, which are PEFT's own modules.
         torch.manual_seed(config.seed)
         self._resume()
 
@@ -84,26 +91,14 @@ class LoraRun:
         """
         yield from list(self.curve.reports)
         while not self.done:
-            started, tokens = time.monotonic(), self.tokens
-            loss_sum, label_sum = self._loss_sum, self._label_sum
-            finished_step = False
-            while not finished_step:
+            step = self.step
+            while self.step == step:
                 if should_close():
                     return
-                batch = self.next_micro_batch()
-                finished_step = self.take_loss(self.loss_of(batch), batch)
-            on_step(
-                Moved(
-                    step=self.step,
-                    total_steps=self.total_steps,
-                    epoch=self.epoch,
-                    train_loss=(self._loss_sum - loss_sum) / max(1, self._label_sum - label_sum),
-                    learning_rate=self._rate,
-                    tokens_per_second=(self.tokens - tokens) / max(1e-9, time.monotonic() - started),
-                )
-            )
-            if self.step in self._report_steps:
-                yield self._report()
+                pass_together(self._base, [self])
+            on_step(self.moved())
+            if self.is_due:
+                yield self.report(self.evaluate())
 
     @property
     def done(self) -> bool:
@@ -115,56 +110,64 @@ class LoraRun:
         """Passes over the training rows, as a fraction."""
         return self.step * self.config.effective_batch_size / len(self._data.train)
 
+    @property
+    def is_due(self) -> bool:
+        """Whether the step just taken is one that a report follows."""
+        return self.step in self._report_steps
+
+    @property
+    def shared_weights(self) -> LoraWeights | None:
+        """Its adapter, where that is beside the base; None where PEFT has put it into the base."""
+        return self._adapter if isinstance(self._adapter, LoraWeights) else None
+
     def next_micro_batch(self) -> MicroBatch:
-        """The next rows to pass forward, on the base's device."""
-        config = self.config
+        """The next rows to pass forward."""
+        config, rows = self.config, self._data.train
         if not self._window:
-            self._window = window(
-                self._data.train,
-                self._order,
-                self.step,
-                config.effective_batch_size,
-                config.per_device_train_batch_size,
-            )
-            self._window_labels = sum(label_count(self._data.train, i) for indices in self._window for i in indices)
-        batch = collate(self._data.train, self._window.pop(0), self._base.pad_id)
-        return batch.to(self._base.device)
+            indices = window(self._order, self.step, config.effective_batch_size)
+            most_tokens = CPU_TOKENS if self._base.device.type == "cpu" else None
+            self._window = split(rows, indices, config.per_device_train_batch_size, most_tokens)
+            self.window_labels = sum(label_count(rows, index) for index in indices)
+            self._step_loss, self._step_labels, self._step_tokens = 0.0, 0, 0
+            self._step_started = time.monotonic()
+        return collate(rows, self._window.pop(0))
 
-    def loss_of(self, batch: MicroBatch) -> torch.Tensor:
-        """The loss summed over the batch's label tokens, in nats; a scalar."""
-        return summed_loss(self._base.model, batch, few_logits=self._few_logits)
+    def draw_chance(self) -> int:
+        """The seed of the next pass's dropout."""
+        return int(torch.randint(1 << 62, (), generator=self._chance))
 
-    def take_loss(self, loss: torch.Tensor, batch: MicroBatch) -> bool:
-        """Takes the gradient of a micro-batch's summed loss; True when that completed an optimizer step.
-
-        The step's loss is the mean over the label tokens of its whole window, so that it does not depend on
-        how the window was split.
-        """
-        torch.autograd.backward(loss / max(1, self._window_labels))
-        self._loss_sum += float(loss.detach())
-        self._label_sum += batch.labels
-        self.tokens += batch.tokens
+    def take(self, loss: float, batch: MicroBatch) -> None:
+        """Takes the summed loss of a micro-batch whose gradient is there; the window's last makes an optimizer step."""
+        self._step_loss += loss
+        self._step_labels += batch.labels
+        self._step_tokens += batch.tokens
         if self._window:
-            return False
+            return
+        self._loss_sum += self._step_loss
+        self._label_sum += self._step_labels
+        self.tokens += self._step_tokens
         self._optimizer_step()
-        return True
+
+    def moved(self) -> Moved:
+        """What is told of the step just taken."""
+        return Moved(
+            step=self.step,
+            total_steps=self.total_steps,
+            epoch=self.epoch,
+            train_loss=self._step_loss / max(1, self._step_labels),
+            learning_rate=self._rate,
+            tokens_per_second=self._step_tokens / max(1e-9, time.monotonic() - self._step_started),
+        )
 
     def evaluate(self) -> float:
         """Mean loss over the evaluation set's label tokens, in nats per token."""
-        return mean_loss(self._base, self._data.evaluation)
+        (loss,) = mean_losses(self._base, self._data.evaluation, [self.shared_weights])
+        return loss
 
     def close(self) -> None:
         """Takes the adapter off the base; the run cannot go on after it."""
         self._optimizer.zero_grad(set_to_none=True)
         self._adapter.remove()
-
-    def _make_optimizer(self) -> None:
-        config = self.config
-        self._adapter.model.train()
-        self._optimizer = make_optimizer(self._adapter.model, config)
-        self._scheduler = make_scheduler(
-            config.lr_scheduler_type, self._optimizer, config.warmup_ratio, self.total_steps
-        )
 
     def _optimizer_step(self) -> None:
         limit = self.config.max_grad_norm or math.inf
@@ -175,8 +178,12 @@ class LoraRun:
         self._optimizer.zero_grad(set_to_none=True)
         self.step += 1
 
-    def _report(self) -> Report:
-        eval_loss = self.evaluate()
+    def report(self, eval_loss: float) -> Report:
+        """Makes the report that is due, once adapter and checkpoint are on disk.
+
+        Args:
+            eval_loss: The evaluation's, in nats per token.
+        """
         report = Report(
             evaluation=self._report_steps.index(self.step) + 1,
             total_evaluations=len(self._report_steps),
@@ -206,6 +213,7 @@ class LoraRun:
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = value
         tensors["rng.cpu"] = torch.get_rng_state()
+        tensors["rng.adapter"] = self._chance.get_state()
         if self._base.device.type == "cuda":
             tensors["rng.cuda"] = torch.cuda.get_rng_state(self._base.device)
         values = {
@@ -233,6 +241,8 @@ class LoraRun:
                 }
                 self._optimizer.state[parameter].update(state)
         torch.set_rng_state(tensors["rng.cpu"])
+        if "rng.adapter" in tensors:  # older ones lack it
+            self._chance.set_state(tensors["rng.adapter"])
         if "rng.cuda" in tensors and self._base.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["rng.cuda"], self._base.device)
         self.step, self.tokens, self.early = values["step"], values["tokens"], values["early"]
@@ -242,6 +252,11 @@ class LoraRun:
         self._scheduler.last_epoch = self.step
         for group, factor in zip(self._optimizer.param_groups, self._scheduler.lr_lambdas, strict=True):
             group["lr"] = group["initial_lr"] * factor(self.step)
+
+
+def needs_base(config: TrialConfig) -> bool:
+    """Whether an adapter of this kind rewrites the base, or reads its weights, and so has the base for itself."""
+    return config.use_dora or config.pissa_init
 
 
 def _check_base(config: TrialConfig, base: BaseModel) -> None:

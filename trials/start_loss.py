@@ -7,8 +7,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from trials.data import PreparedData
-from trials.losses import mean_loss
 from trials.model import BaseModel
+from trials.passing import mean_losses
 
 
 def start_loss(base: BaseModel, data: PreparedData, cache_dir: Path) -> float | None:
@@ -27,7 +27,7 @@ def start_loss(base: BaseModel, data: PreparedData, cache_dir: Path) -> float | 
     try:
         known: float | None = json.loads(path.read_text(encoding="utf8"))["loss"]
     except (OSError, ValueError, KeyError, TypeError):  # not there, or half of it
-        measured = mean_loss(base, data.evaluation)
+        (measured,) = mean_losses(base, data.evaluation, [None])
         known = measured if math.isfinite(measured) else None
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}.part")  # another process may be at it

@@ -11,7 +11,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from tests.trials.tiny_runs import adapter_modules, lora_weights, tiny_config
-from trials.adapters import Adapter
+from trials.adapters import PeftAdapter
 from trials.config import TrialConfig
 from trials.model import BaseModel, load_base
 
@@ -26,7 +26,7 @@ def logits(model: Any) -> torch.Tensor:
     return found
 
 
-def disturb(adapter: Adapter) -> None:
+def disturb(adapter: PeftAdapter) -> None:
     """Give every adapter weight another value: a fresh adapter changes nothing, having a zero factor."""
     torch.manual_seed(5)
     with torch.no_grad():
@@ -35,7 +35,7 @@ def disturb(adapter: Adapter) -> None:
 
 
 def fresh_weights(base: BaseModel, config: TrialConfig) -> dict[str, torch.Tensor]:
-    adapter = Adapter(base.model, config, base.reference)
+    adapter = PeftAdapter(base.model, config, base.reference)
     weights = lora_weights(adapter.model)
     adapter.remove()
     return weights
@@ -60,7 +60,7 @@ def test_another_seed_gives_other_first_weights(tiny_base: BaseModel) -> None:
 
 
 def test_only_the_adapter_is_trained_with_its_rank_on_its_targets(tiny_base: BaseModel) -> None:
-    adapter = Adapter(tiny_base.model, tiny_config(lora_target=("v_proj", "up_proj"), lora_rank=3), "")
+    adapter = PeftAdapter(tiny_base.model, tiny_config(lora_target=("v_proj", "up_proj"), lora_rank=3), "")
     shapes = {name.split("layers.")[1]: tuple(p.shape) for name, p in adapter.named_parameters()}
     adapter.remove()
     assert len(shapes) == 2 * 2 * 2
@@ -70,7 +70,7 @@ def test_only_the_adapter_is_trained_with_its_rank_on_its_targets(tiny_base: Bas
 
 def test_adapter_weights_are_fp32_on_a_bf16_base(tiny_folder: Path) -> None:
     base = load_base(tiny_folder, "tiny", "bf16")
-    adapter = Adapter(base.model, tiny_config(), base.reference)
+    adapter = PeftAdapter(base.model, tiny_config(), base.reference)
     assert {p.dtype for _, p in adapter.named_parameters()} == {torch.float32}
     assert base.model.model.layers[0].self_attn.q_proj.base_layer.weight.dtype == torch.bfloat16
 
@@ -83,7 +83,7 @@ def test_a_removed_adapter_leaves_the_base_as_it_was(tiny_base: BaseModel) -> No
     modules = [(name, type(module)) for name, module in model.named_modules()]
     weights = {name: p.detach().clone() for name, p in model.named_parameters()}
     before = logits(model)
-    adapter = Adapter(model, tiny_config(), tiny_base.reference)
+    adapter = PeftAdapter(model, tiny_config(), tiny_base.reference)
     disturb(adapter)
     assert not torch.equal(logits(model), before)
     adapter.remove()
@@ -99,14 +99,14 @@ def test_a_removed_adapter_leaves_the_base_as_it_was(tiny_base: BaseModel) -> No
 def test_an_adapter_after_another_draws_no_warning(tiny_base: BaseModel) -> None:
     """PEFT warns of a model that still has traces of an earlier adapter."""
     for _ in range(2):
-        Adapter(tiny_base.model, tiny_config(), tiny_base.reference).remove()
+        PeftAdapter(tiny_base.model, tiny_config(), tiny_base.reference).remove()
 
 
 # --- saved
 
 
 def test_a_saved_adapter_gives_the_same_logits_in_a_new_base(tiny_base: BaseModel, tmp_path: Path) -> None:
-    adapter = Adapter(tiny_base.model, tiny_config(), tiny_base.reference)
+    adapter = PeftAdapter(tiny_base.model, tiny_config(), tiny_base.reference)
     disturb(adapter)
     adapter.save(tmp_path)
     wanted = logits(adapter.model)
@@ -116,7 +116,7 @@ def test_a_saved_adapter_gives_the_same_logits_in_a_new_base(tiny_base: BaseMode
 
 
 def test_saved_settings_name_base_rank_and_targets(tiny_base: BaseModel, tmp_path: Path) -> None:
-    adapter = Adapter(tiny_base.model, tiny_config(lora_dropout=0.25), "some/where")
+    adapter = PeftAdapter(tiny_base.model, tiny_config(lora_dropout=0.25), "some/where")
     adapter.save(tmp_path)
     adapter.remove()
     saved = json.loads((tmp_path / "adapter_config.json").read_text())
@@ -131,7 +131,7 @@ def test_gpt2s_transposed_modules_are_adapted_too(tmp_path: Path) -> None:
     torch.manual_seed(0)
     make = GPT2Config(vocab_size=64, n_positions=32, n_embd=16, n_layer=1, n_head=2)
     base = GPT2LMHeadModel(make).requires_grad_(False)
-    adapter = Adapter(base, tiny_config(lora_target=("c_attn",)), "gpt2")
+    adapter = PeftAdapter(base, tiny_config(lora_target=("c_attn",)), "gpt2")
     disturb(adapter)
     adapter.save(tmp_path)
     wanted = logits(adapter.model)

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from tests.tiny import make_tiny_model
 from tests.trials.tiny_runs import run_to_end, tiny_config
-from trials.adapters import Adapter
+from trials.adapters import PeftAdapter
 from trials.data import PreparedData
 from trials.errors import ModelError
 from trials.folders import ADAPTER
@@ -60,7 +60,7 @@ def merge_of(base: Path, adapter: Path, folder: Path, **changes: Any) -> Merge:
 
 def changed_adapter(base: BaseModel, folder: Path, seed: int = 1, **config: Any) -> Path:
     """Save an adapter whose weights are as if it had been trained."""
-    adapter = Adapter(base.model, tiny_config(**config), base.reference)
+    adapter = PeftAdapter(base.model, tiny_config(**config), base.reference)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for _, parameter in adapter.named_parameters():

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from tests.trials.tiny_runs import adapter_modules, measured, run_to_end, tiny_config
 from trials import quantization
-from trials.adapters import Adapter
+from trials.adapters import PeftAdapter
 from trials.data import PreparedData
 from trials.errors import ConfigError, ModelError
 from trials.folders import ADAPTER
@@ -265,7 +265,7 @@ def test_a_bf16_base_is_quantised_too(tiny_folder: Path, tiny_data: PreparedData
     pytest.importorskip("bitsandbytes", reason="it is installed by make test")
     base = load_base(tiny_folder, "tiny", "bf16", quantization_bit=4)
     assert base.model.model.layers[0].self_attn.q_proj.compute_dtype == torch.bfloat16
-    adapter = Adapter(base.model, config(base), "")
+    adapter = PeftAdapter(base.model, config(base), "")
     assert {p.dtype for _, p in adapter.named_parameters()} == {torch.float32}
     adapter.remove()
     reports = run_to_end(config(base, lora_alpha=32), base, tiny_data, tmp_path)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.trials.tiny_runs import ROWS, adapter_modules, lora_weights, run_to_end, tiny_config
+from tests.trials.tiny_runs import ROWS, adapter_modules, run_to_end, tiny_config, weights_of
 from trials.data import PreparedData
 from trials.folders import ADAPTER, CHECKPOINTS
 from trials.model import BaseModel, load_base
@@ -74,12 +74,13 @@ def test_equal_runs_give_equal_reports(tiny_base: BaseModel, tiny_data: Prepared
 def test_chance_in_training_begins_alike_whatever_the_first_weights_took(
     tiny_base: BaseModel, tiny_data: PreparedData, tmp_path: Path
 ) -> None:
-    states = []
+    drawn = []
     for rank in (2, 8):
         run = LoraRun(tiny_config(lora_rank=rank), tiny_base, tiny_data, tmp_path)
-        states.append(torch.get_rng_state())
+        drawn.append((run.draw_chance(), run.draw_chance(), float(torch.rand(()))))
         run.close()
-    assert torch.equal(states[0], states[1])
+    assert drawn[0] == drawn[1]
+    assert drawn[0][0] != drawn[0][1]
 
 
 def test_each_step_is_told(tiny_base: BaseModel, tiny_data: PreparedData, tmp_path: Path) -> None:
@@ -130,13 +131,13 @@ def test_should_close_ends_it_before_the_next_micro_batch(
 ) -> None:
     config = tiny_config(per_device_train_batch_size=2, gradient_accumulation_steps=4, evaluations=1)
     run, passed = LoraRun(config, tiny_base, tiny_data, tmp_path), []
-    loss_of = run.loss_of
+    take = run.take
 
-    def count(batch: Any) -> torch.Tensor:
+    def count(loss: float, batch: Any) -> None:
         passed.append(batch)
-        return loss_of(batch)
+        take(loss, batch)
 
-    monkeypatch.setattr(run, "loss_of", count)
+    monkeypatch.setattr(run, "take", count)
     assert list(run.drive(ignore, lambda: len(passed) >= calls)) == []
     run.close()
     assert len(passed) == calls
@@ -174,12 +175,12 @@ def test_the_kept_adapter_is_the_best_evaluations(
 ) -> None:
     feign(monkeypatch, [3.0, 2.0, 2.5])
     run = LoraRun(tiny_config(), tiny_base, tiny_data, tmp_path)
-    weights = [lora_weights(tiny_base.model) for _ in run]
+    weights = [weights_of(run) for _ in run]
     run.close()
     kept = load_file(tmp_path / ADAPTER / "adapter_model.safetensors")
     assert len(kept) == len(weights[1]) > 0
     for name, weight in weights[1].items():
-        saved = kept[f"base_model.model.{name.replace('.default', '')}"]
+        saved = kept[name.replace(".default", "")]
         assert torch.equal(saved, weight)
         assert not torch.equal(saved, weights[2][name])
 
@@ -199,7 +200,7 @@ def test_a_report_is_on_disk_before_it_is_yielded(
 def test_close_takes_the_adapter_off(tiny_base: BaseModel, tiny_data: PreparedData, tmp_path: Path) -> None:
     before = {name: p.detach().clone() for name, p in tiny_base.model.named_parameters()}
     run = LoraRun(tiny_config(), tiny_base, tiny_data, tmp_path)
-    assert run.trainable_parameters == sum(w.numel() for w in lora_weights(tiny_base.model).values()) > 0
+    assert run.trainable_parameters == sum(w.numel() for w in weights_of(run).values()) > 0
     next(iter(run))
     run.close()
     assert adapter_modules(tiny_base.model) == []

@@ -1,5 +1,6 @@
 """A run's numbers, against computations that share no code with it."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, get_cosine_schedule_with_warmup
 
-from tests.trials.tiny_runs import ROWS, run_to_end, tiny_config
+from tests.trials.tiny_runs import ROWS, peft_model, run_to_end, tiny_config
 from trials.data import PreparedData
 from trials.model import BaseModel
 from trials.run import LoraRun
@@ -86,9 +87,8 @@ def test_evaluation_is_the_mean_over_all_label_tokens(
     run = LoraRun(tiny_config(lora_dropout=0.5), tiny_base, tiny_data, tmp_path)
     next(iter(run))
     found = run.evaluate()
-    tiny_base.model.eval()
-    with torch.no_grad():
-        wanted = float(mean_loss(tiny_base.model, tiny_data.evaluation, list(range(12))))
+    with peft_model(run, tiny_base, tmp_path / "adapter") as model:
+        wanted = float(mean_loss(model, tiny_data.evaluation, list(range(12))))
     run.close()
     assert found == pytest.approx(wanted, rel=0, abs=1e-5)
     assert found == pytest.approx(run.curve.reports[-1].eval_loss, rel=0, abs=1e-7)
@@ -104,15 +104,20 @@ def test_the_loss_does_not_depend_on_the_split(tiny_base: BaseModel, tiny_data: 
         assert found[micro] == pytest.approx(found[8], rel=0, abs=1e-5)
 
 
-def test_a_model_that_keeps_all_logits_gives_the_same_loss(
-    tiny_base: BaseModel, tiny_data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("change", [{"plain_output": False}, {"joined": False}, {"plain_output": False, "joined": False}])
+def test_a_model_of_another_kind_has_the_same_losses(
+    tiny_base: BaseModel, tiny_data: PreparedData, tmp_path: Path, change: dict[str, bool]
 ) -> None:
-    run = LoraRun(tiny_config(), tiny_base, tiny_data, tmp_path)
-    batch = run.next_micro_batch()
-    few = float(run.loss_of(batch).detach())
-    monkeypatch.setattr(run, "_few_logits", not run._few_logits)
-    assert float(run.loss_of(batch).detach()) == pytest.approx(few, rel=1e-6)
-    run.close()
+    other = dataclasses.replace(tiny_base, passes=dataclasses.replace(tiny_base.passes, **change))
+    wanted, found = (
+        [
+            value
+            for report in run_to_end(tiny_config(), base, tiny_data, tmp_path / name)
+            for value in (report.train_loss, report.eval_loss, report.grad_norm)
+        ]
+        for name, base in (("wanted", tiny_base), ("found", other))
+    )
+    assert found == pytest.approx(wanted, rel=0, abs=1e-5)
 
 
 def test_without_a_limit_gradients_are_not_clipped(

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 
 from tests.trials.tiny_runs import tiny_config
 from trials.data import PreparedData
-from trials.losses import mean_loss
+from trials.lora import LoraWeights
 from trials.model import BaseModel
+from trials.passing import mean_losses
 from trials.run import LoraRun
 from trials.start_loss import start_loss
 from trials.token_rows import TokenRows
@@ -22,11 +24,11 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The losses that were measured, and not read."""
     losses = list[float]()
 
-    def measure(base: BaseModel, rows: TokenRows) -> float:
-        losses.append(mean_loss(base, rows))
-        return losses[-1]
+    def measure(base: BaseModel, rows: TokenRows, adapters: Sequence[LoraWeights | None]) -> list[float]:
+        losses.extend(mean_losses(base, rows, adapters))
+        return losses[-1:]
 
-    monkeypatch.setattr("trials.start_loss.mean_loss", measure)
+    monkeypatch.setattr("trials.start_loss.mean_losses", measure)
     return losses
 
 
@@ -112,7 +114,7 @@ def test_other_data_weights_or_precision_are_measured_anew(
 def test_a_loss_that_is_not_finite_is_not_known(
     tiny_base: BaseModel, tiny_data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trials.start_loss.mean_loss", lambda *_: math.nan)
+    monkeypatch.setattr("trials.start_loss.mean_losses", lambda *_: [math.nan])
     assert start_loss(tiny_base, tiny_data, tmp_path) is None
-    monkeypatch.setattr("trials.start_loss.mean_loss", lambda *_: pytest.fail("it was measured again"))
+    monkeypatch.setattr("trials.start_loss.mean_losses", lambda *_: pytest.fail("it was measured again"))
     assert start_loss(tiny_base, tiny_data, tmp_path) is None

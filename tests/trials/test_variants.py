@@ -12,7 +12,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from tests.trials.tiny_runs import adapter_modules, lora_weights, measured, run_to_end, tiny_config
-from trials.adapters import Adapter
+from trials.adapters import PeftAdapter
 from trials.data import PreparedData
 from trials.errors import ConfigError
 from trials.folders import ADAPTER
@@ -96,7 +96,7 @@ def test_a_resumed_run_is_the_run_that_it_would_have_been(
 
 
 def test_rslora_scales_by_the_root_of_the_rank(tiny_base: BaseModel) -> None:
-    adapter = Adapter(tiny_base.model, tiny_config(lora_rank=4, lora_alpha=8, use_rslora=True), "")
+    adapter = PeftAdapter(tiny_base.model, tiny_config(lora_rank=4, lora_alpha=8, use_rslora=True), "")
     assert tiny_base.model.model.layers[0].self_attn.q_proj.scaling["default"] == 8 / math.sqrt(4)
     adapter.remove()
 
@@ -122,7 +122,7 @@ def test_on_a_bf16_base_the_adapter_is_fp32_and_the_base_is_restored(
 def test_pissa_begins_as_the_base_with_its_main_directions_in_the_adapter(tiny_base: BaseModel) -> None:
     module = tiny_base.model.model.layers[0].self_attn.q_proj
     original, wanted = module.weight.detach().clone(), logits(tiny_base.model)
-    adapter = Adapter(tiny_base.model, tiny_config(pissa_init=True), "")
+    adapter = PeftAdapter(tiny_base.model, tiny_config(pissa_init=True), "")
     assert torch.allclose(logits(tiny_base.model), wanted, atol=1e-5)
     rest = tiny_base.model.model.layers[0].self_attn.q_proj.base_layer.weight.detach()
     values, left = torch.linalg.svdvals(original), torch.linalg.svdvals(rest)
@@ -143,7 +143,7 @@ def test_pissa_on_gpt2s_transposed_modules(tmp_path: Path) -> None:
     make = GPT2Config(vocab_size=64, n_positions=32, n_embd=16, n_layer=1, n_head=2)
     base = GPT2LMHeadModel(make).requires_grad_(False)
     before, wanted = weights(base), logits(base)
-    adapter = Adapter(base, tiny_config(lora_target=("c_attn",), pissa_init=True), "gpt2")
+    adapter = PeftAdapter(base, tiny_config(lora_target=("c_attn",), pissa_init=True), "gpt2")
     assert torch.allclose(logits(base), wanted, atol=1e-5)
     with torch.no_grad():
         for _, parameter in adapter.named_parameters():
@@ -158,7 +158,7 @@ def test_pissa_on_gpt2s_transposed_modules(tmp_path: Path) -> None:
 def test_pissa_with_a_rank_that_no_module_has_is_refused_and_changes_nothing(tiny_base: BaseModel) -> None:
     before = weights(tiny_base.model)
     with pytest.raises(ConfigError) as error:
-        Adapter(tiny_base.model, tiny_config(pissa_init=True, lora_rank=17), "")
+        PeftAdapter(tiny_base.model, tiny_config(pissa_init=True, lora_rank=17), "")
     wanted = "lora_rank is 17; pissa_init allows at most 16, as model.layers.0.self_attn.v_proj is 16 x 32"
     assert str(error.value) == wanted
     assert all(torch.equal(before[name], p) for name, p in tiny_base.model.named_parameters())
@@ -189,7 +189,7 @@ def test_a_resumed_pissa_run_takes_its_own_first_factors_out_of_the_base(
 
 def test_loraplus_gives_the_b_factors_a_rate_of_their_own(tiny_base: BaseModel) -> None:
     config = tiny_config(loraplus_lr_ratio=8.0, learning_rate=1e-3, weight_decay=0.1)
-    adapter = Adapter(tiny_base.model, config, "")
+    adapter = PeftAdapter(tiny_base.model, config, "")
     optimizer = make_optimizer(adapter.model, config)
     names = {id(p): name for name, p in adapter.named_parameters()}
     rates = {names[id(p)]: group["lr"] for group in optimizer.param_groups for p in group["params"]}

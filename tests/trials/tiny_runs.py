@@ -1,10 +1,14 @@
 """Runs of the tiny model: short settings, a loop that collects reports, and what may differ between two runs."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
 
 from trials.config import TrialConfig
 from trials.data import PreparedData
@@ -51,6 +55,22 @@ def measured(report: Report) -> dict[str, float]:
 def lora_weights(model: Any) -> dict[str, torch.Tensor]:
     """Return copies of a model's adapter weights by name."""
     return {name: p.detach().clone() for name, p in model.named_parameters() if "lora_" in name}
+
+
+def weights_of(run: LoraRun) -> dict[str, torch.Tensor]:
+    """Return copies of a run's adapter weights by PEFT's names."""
+    return {name: p.detach().clone() for name, p in run._adapter.named_parameters()}
+
+
+@contextlib.contextmanager
+def peft_model(run: LoraRun, base: BaseModel, folder: Path) -> Iterator[Any]:
+    """A fresh model with a run's adapter of now, as PEFT loads it, in evaluation mode."""
+    run._adapter.save(folder)
+    fresh = AutoModelForCausalLM.from_pretrained(base.reference, dtype=base.model.dtype)
+    model = PeftModel.from_pretrained(fresh, folder)
+    model.eval()
+    with torch.no_grad():
+        yield model
 
 
 def adapter_modules(model: Any) -> list[str]:

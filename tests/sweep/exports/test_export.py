@@ -71,14 +71,14 @@ def test_the_adapters_settings_are_what_peft_itself_saves(tmp_path: Path, varian
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    from trials.adapters import Adapter
+    from trials.adapters import PeftAdapter
 
     base = make_tiny_model(tmp_path / "base")
     target = ("q_proj", "v_proj", "down_proj")
     fields: dict[str, Any] = {"lora_rank": 4, "lora_target": target, "lora_dropout": 0.1, **variant}
     config = TrialConfig(**fields)
     winner = make_winner(tmp_path / "runs", **dataclasses.asdict(config))
-    adapter = Adapter(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), config, str(base))
+    adapter = PeftAdapter(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), config, str(base))
     adapter.save(tmp_path / "runs" / winner.row["folder"] / ADAPTER)
     export(winner, tmp_path / "runs", tmp_path / "to")
 
