@@ -13,6 +13,7 @@ import typer
 from spaces.errors import SpaceError
 from sweep import cli_options as options
 from sweep.design import DEFAULT_LEVELS, DEFAULT_SEEDS, TPE
+from sweep.devices import AUTO
 from sweep.errors import EnvironmentFault, SweepError
 from sweep.options import CONFIRM_SEEDS, DEFAULT_OUTPUT, DEFAULT_STORAGE, DEFAULT_TOP, SweepOptions
 from trials.errors import TrialsError
@@ -44,7 +45,7 @@ def run(
     seed: options.Seed = 42,
     gpus: options.Gpus = "",
     gpus_per_trial: options.GpusPerTrial = 1,
-    trials_per_gpu: options.TrialsPerGpu = None,
+    trials_per_gpu: options.TrialsPerGpu = AUTO,
     per_device_train_batch_size: options.RowsAtOnce = None,
     set_: options.Set = None,
     scale_lr: options.ScaleLr = "auto",
@@ -159,7 +160,7 @@ def confirm(
     max_samples: options.Samples = None,
     gpus: options.Gpus = "",
     gpus_per_trial: options.GpusPerTrial = 1,
-    trials_per_gpu: options.TrialsPerGpu = None,
+    trials_per_gpu: options.TrialsPerGpu = AUTO,
     trust_remote_code: options.TrustRemoteCode = False,
     output: options.Output = DEFAULT_OUTPUT,
 ) -> None:

@@ -57,8 +57,13 @@ Seed = Annotated[int, typer.Option("--seed", help="Fixes split, order, evaluatio
 Gpus = Annotated[str, typer.Option("--gpus", help="Indices like 0,1, or cpu. Default: every GPU, else the CPU.")]
 GpusPerTrial = Annotated[int, typer.Option("--gpus-per-trial", help="GPUs that one trial's model is spread over.")]
 TrialsPerGpu = Annotated[
-    int | None,
-    typer.Option("--trials-per-gpu", help="Trials at once on a device. Default: 1 a GPU, 1 a core on the CPU."),
+    str,
+    typer.Option(
+        "--trials-per-gpu",
+        help="Trials that a device trains at once, on one base model. auto: as many as keep a GPU busy, measured; 1 a "
+        "core on the CPU.",
+        metavar="auto|N",
+    ),
 ]
 RowsAtOnce = Annotated[
     int | None,

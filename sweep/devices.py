@@ -12,19 +12,22 @@ from sweep.errors import SweepError
 MOST_CPU_WORKERS = 8
 # What a worker of the default model takes at its peak, rows of 128 tokens in micro-batches of eight (measured).
 CPU_WORKER_BYTES = 3 * (1 << 30)
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One place where a trial runs.
+    """One place where trials run: a worker's.
 
     Attributes:
         gpus: Indices of its GPUs; empty for the CPU.
         threads: CPU threads of its worker; 0 leaves the library's choice.
+        trials: Trials that its worker does at once, on one base model.
     """
 
     gpus: tuple[int, ...]
     threads: int
+    trials: int = 1
 
     @property
     def label(self) -> str:
@@ -73,7 +76,7 @@ def _visible(words: str, present: dict[int, str]) -> list[int]:
 def plan_slots(
     gpus: str,
     gpus_per_trial: int,
-    trials_per_gpu: int | None,
+    trials_per_gpu: str,
     *,
     present: list[int],
     cores: int,
@@ -84,7 +87,8 @@ def plan_slots(
     Args:
         gpus: "" for every GPU there is (else the CPU), "cpu", or indices like "0,2".
         gpus_per_trial: GPUs that one trial's model is spread over.
-        trials_per_gpu: Trials at once on a device; None for one a GPU, and for one a core on the CPU.
+        trials_per_gpu: Trials at once on a device: a number, or "auto" for one a core on the CPU, and for one a GPU
+            until it is known how many keep it busy.
         present: Indices of the GPUs of this machine.
         cores: CPU cores of this machine.
         free_bytes: Its memory that can be had; it limits the workers on the CPU where their number is not asked for.
@@ -92,20 +96,35 @@ def plan_slots(
     Raises:
         SweepError: An index does not exist, or the numbers do not go together.
     """
-    for name, value in (("GPUS_PER_TRIAL", gpus_per_trial), ("TRIALS_PER_GPU", trials_per_gpu)):
-        if value is not None and value < 1:
-            raise SweepError(f"{name} is {value}; allowed: a whole number of at least 1")
+    if gpus_per_trial < 1:
+        raise SweepError(f"GPUS_PER_TRIAL is {gpus_per_trial}; allowed: a whole number of at least 1")
+    at_once = asked_trials(trials_per_gpu)
     chosen = _chosen(gpus, present)
     if not chosen:
         if gpus_per_trial > 1:
             raise SweepError(f"GPUS_PER_TRIAL is {gpus_per_trial}, but this sweep runs on the CPU")
         fitting = MOST_CPU_WORKERS if free_bytes is None else max(1, free_bytes // CPU_WORKER_BYTES)
-        workers = trials_per_gpu or min(cores, MOST_CPU_WORKERS, fitting)
-        return [Slot((), max(1, cores // workers)) for _ in range(workers)]
+        workers = min(cores, MOST_CPU_WORKERS, fitting, at_once or cores)
+        trials = [len(range(place, at_once or workers, workers)) for place in range(workers)]
+        return [Slot((), max(1, cores // workers), count) for count in trials]
     if gpus_per_trial > len(chosen):
         raise SweepError(f"GPUS_PER_TRIAL is {gpus_per_trial}, but there are only {len(chosen)} GPUs: {chosen}")
     groups = [tuple(chosen[i : i + gpus_per_trial]) for i in range(0, len(chosen) - gpus_per_trial + 1, gpus_per_trial)]
-    return [Slot(group, 0) for group in groups for _ in range(trials_per_gpu or 1)]
+    return [Slot(group, 0, at_once or 1) for group in groups]
+
+
+def asked_trials(trials_per_gpu: str) -> int | None:
+    """The number that was asked for; None for "auto".
+
+    Raises:
+        SweepError: It is neither.
+    """
+    word = trials_per_gpu.strip().lower()
+    if word == AUTO:
+        return None
+    if not word.isdecimal() or int(word) < 1:
+        raise SweepError(f"TRIALS_PER_GPU is {trials_per_gpu!r}; allowed: {AUTO}, or a whole number of at least 1")
+    return int(word)
 
 
 def _chosen(gpus: str, present: list[int]) -> list[int]:

@@ -115,9 +115,11 @@ def study_line(
 
 
 def workers(slots: Sequence[Slot]) -> str:
-    """How many workers run where."""
+    """How many workers run where, and how many trials they do at once when that is more than one each."""
     places = ", ".join(dict.fromkeys(slot.label for slot in slots))
-    return f"{len(slots)} worker{'' if len(slots) == 1 else 's'} on {places}"
+    trials = sum(slot.trials for slot in slots)
+    at_once = f", {trials} trials at once" if trials > len(slots) else ""
+    return f"{len(slots)} worker{'' if len(slots) == 1 else 's'} on {places}{at_once}"
 
 
 def labelled(label: str, text: str) -> str:

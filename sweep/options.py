@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.design import CONFIRM, DEFAULT_LEVELS, DEFAULT_SEEDS, DESIGNS, TPE
+from sweep.devices import AUTO
 from sweep.errors import SweepError
 
 DEFAULT_STORAGE = "runs/sweep.db"
@@ -32,7 +33,7 @@ class SweepOptions:
         seed: Fixes split, order, evaluation set, first weights and the sampler.
         gpus: Indices like "0,1", "cpu", or empty for every GPU there is.
         gpus_per_trial: GPUs that one trial's model is spread over.
-        trials_per_gpu: Trials at once on one device; None for one a GPU and one a core on the CPU.
+        trials_per_gpu: Trials at once on one device: a number or "auto".
         per_device_train_batch_size: Rows in one forward pass at most; None to decide by the device.
         assignments: Knobs that are fixed or widened, each like `lora_rank=16` or `learning_rate=1e-5..1e-2`.
         scale_lr: "auto", "on" or "off": whether the guide's learning rates move to fit the model's width.
@@ -64,7 +65,7 @@ class SweepOptions:
     seed: int = 42
     gpus: str = ""
     gpus_per_trial: int = 1
-    trials_per_gpu: int | None = None
+    trials_per_gpu: str = AUTO
     per_device_train_batch_size: int | None = None
     assignments: tuple[str, ...] = ()
     scale_lr: str = "auto"

@@ -80,7 +80,7 @@ def check(options: SweepOptions) -> Asked:
         SpaceError: The space, or a knob that was set, is wrong.
     """
     space = asked_space(options)
-    options = replace(options, max_samples=ROWS, val_size=HELD_OUT, trials_per_gpu=1)
+    options = replace(options, max_samples=ROWS, val_size=HELD_OUT, trials_per_gpu="1")
     slots = asked_slots(options)
     budget = replace(asked_budget(options, space, slots), evaluations=PASSES)
     return Asked(space, budget, slots[0], options)

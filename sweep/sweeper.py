@@ -13,10 +13,11 @@ from sweep import header
 from sweep.advisor import make_advisor
 from sweep.artifacts import Artifacts
 from sweep.asked import Asked, Prepared, check, make_design, worker_setup
-from sweep.batch_split import batch_notes
+from sweep.batch_split import batch_limit, batch_notes
 from sweep.checks import faults
 from sweep.data_checks import data_checks
 from sweep.design import Cell, Design
+from sweep.devices import asked_trials
 from sweep.enqueuing import enqueue_missing
 from sweep.errors import TrialInterrupted
 from sweep.expanding import expanded, make_expander, recorded, summarised
@@ -25,6 +26,7 @@ from sweep.launchers.base import Launcher
 from sweep.launchers.local import LocalLauncher
 from sweep.objective import Session, clean_up
 from sweep.options import SweepOptions
+from sweep.packing import packing_note, trials_at_once
 from sweep.plan import Plan, drop_idle_epochs, ranges
 from sweep.progress import make_progress
 from sweep.pruners import PRUNERS, START_LOSS, TrendPromotion
@@ -91,7 +93,8 @@ def run_sweep(options: SweepOptions, console: Console, prepared: Prepared | None
     options = replace(options, n_trials=asked.total, pruner=asked.pruner)
     say(console, [header.loading(options, asked.slots, asked.start)], indent=header.INDENT)
     setup = worker_setup(options, asked.space, asked.budget, asked.start)
-    setup = replace(setup, start_loss=asked.pruner in START_LOSS)
+    measured = asked_trials(options.trials_per_gpu) is None
+    setup = replace(setup, start_loss=asked.pruner in START_LOSS, busy_tokens=measured)
     launcher = LocalLauncher(setup, asked.slots)
     try:
         return _run(options, asked, launcher, console)
@@ -102,6 +105,7 @@ def run_sweep(options: SweepOptions, console: Console, prepared: Prepared | None
 def _run(options: SweepOptions, asked: Asked, launcher: Launcher, console: Console) -> Outcome:
     """The part of a sweep that has workers."""
     ready = launcher.ready()
+    asked = _pack(options, asked, ready, launcher)
     scaling, design, plan, notes = _fit(options, asked, ready)
     storage = open_storage(options.storage, create=True)
     identity = Identity.of(asked.design.space, asked.budget, options.seed, ready, scaling, design.kind)
@@ -169,6 +173,16 @@ def _outcome(study: optuna.Study, session: Session, saved: int) -> Outcome:
     )
 
 
+def _pack(options: SweepOptions, asked: Asked, ready: Ready, launcher: Launcher) -> Asked:
+    """Lets as many trials share a GPU as keep it busy, where the number was not asked for."""
+    if ready.busy_tokens is None:
+        return asked
+    limit = batch_limit(ready.model, ready.device, asked.budget.cutoff_len, asked=options.per_device_train_batch_size)
+    trials = trials_at_once(ready, limit, asked.space, asked.total // len(asked.slots))
+    launcher.widen(trials)
+    return replace(asked, slots=[replace(slot, trials=trials) for slot in asked.slots])
+
+
 def _fit(options: SweepOptions, asked: Asked, ready: Ready) -> tuple[Scaling, Design, Plan, list[str]]:
     """Fits what was asked for to the model, data and device: learning rates, design, plan, and what to tell of it."""
     scaling = Scaling(asked.plain)
@@ -182,11 +196,12 @@ def _fit(options: SweepOptions, asked: Asked, ready: Ready) -> tuple[Scaling, De
         ready=ready,
         seed=options.seed,
         early_stopping_patience=options.early_stopping_patience,
-        sharing=len(asked.slots) // len({slot.gpus for slot in asked.slots}),
+        sharing=sum(slot.trials for slot in asked.slots) // len({slot.gpus for slot in asked.slots}),
         rows_at_once=options.per_device_train_batch_size,
     )
     plan.check_targets()
-    notes = [note for note in (scaling.note, idle, quantization_note(ready.model)) if note]
+    packing = packing_note(asked.slots[0].trials, ready) if ready.busy_tokens else ""
+    notes = [note for note in (scaling.note, idle, quantization_note(ready.model), packing) if note]
     notes += [*batch_notes(plan.batch_limit, space), *faults([*data_checks(ready.data), *space_checks(plan)])]
     return replace(scaling, space=design.space), design, plan, notes
 

@@ -15,9 +15,6 @@ from trials.token_rows import TokenRows
 
 # Tokens in one evaluation batch: large enough to keep the matrix units busy.
 EVALUATION_TOKENS = 2048
-# Tokens in one training pass on the CPU, beyond its first row: more are no faster (the default model, one thread:
-# 118 tokens a CPU second at 373, 103 at 1771) and take more memory.
-CPU_TOKENS = 512
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ class LoraWeights:
         """Does nothing: the base never had them."""
 
 
-def targets(base: Any, names: tuple[str, ...]) -> dict[str, nn.Module]:
+def targets(base: Any, names: tuple[str, ...]) -> dict[str, Any]:
     """The modules of a base whose last name is one of `names`, by path.
 
     Raises:

@@ -99,5 +99,3 @@ class _PlainLosses(torch.autograd.Function):
         """The gradient of `hidden`."""
         (grads,) = ctx.saved_tensors
         return (grads * outer[0][:, None].to(grads.dtype), None, None, None)
-
-

@@ -15,6 +15,7 @@ from torch import nn
 from trials.default_model import NAME as DEFAULT_NAME
 from trials.default_model import default_model
 from trials.errors import ModelError
+from trials.memory import Room
 from trials.merged import read_origin
 from trials.passes import Passes, find_passes
 from trials.protocol import DeviceFacts, ModelFacts
@@ -41,6 +42,7 @@ class BaseModel:
         device: Where inputs go.
         facts: What is told to the coordinator.
         passes: How rows can go through it.
+        room: How many tokens a pass may have.
     """
 
     model: Any
@@ -50,6 +52,7 @@ class BaseModel:
     device: torch.device
     facts: ModelFacts
     passes: Passes
+    room: Room
 
     @property
     def pad_id(self) -> int:
@@ -178,6 +181,7 @@ def load_base(
             gradient_checkpointing=checkpointing,
         ),
         passes=find_passes(model),
+        room=Room(device),
     )
 
 

@@ -33,13 +33,15 @@ def pass_together(base: BaseModel, runs: Sequence["LoraRun"]) -> None:
     """
     batches = [run.next_micro_batch() for run in runs]
     adapters = [run.shared_weights for run in runs]
-    shares = shares_of(adapters, batches, [run.draw_chance() for run in runs])
+    shares = shares_of(adapters, batches, [run.chance for run in runs])
     batch = join(batches).to(base.device)
     with in_mode(base, training=True), laid(base, batch), adapted(base.model, shares_in(base, batch, shares)):
         losses = label_losses(base, batch)
-        weights = [torch.full((part.labels,), 1 / max(1, run.window_labels)) for run, part in zip(runs, batches, strict=True)]
-        torch.autograd.backward(losses, torch.cat(weights).to(losses.device))
-    for run, part, own in zip(runs, batches, losses.detach().split([part.labels for part in batches]), strict=True):
+        each = torch.tensor([1 / max(1, run.window_labels) for run in runs])
+        weights = each.repeat_interleave(torch.tensor([part.labels for part in batches]))
+        torch.autograd.backward(losses, weights.to(losses.device))
+    owned = torch.split(losses.detach(), [part.labels for part in batches])
+    for run, part, own in zip(runs, batches, owned, strict=True):
         run.take(float(own.sum()), part)
 
 
@@ -52,15 +54,16 @@ def mean_losses(base: BaseModel, rows: TokenRows, adapters: Sequence[LoraWeights
         adapters: None for the base as it is.
     """
     totals, labels = [0.0] * len(adapters), 0
+    most = max(1, base.room.within(EVALUATION_TOKENS) // len(adapters))
     with torch.no_grad(), in_mode(base, training=False):
-        for indices in split(rows, range(len(rows)), len(rows), max(1, EVALUATION_TOKENS // len(adapters))):
+        for indices in split(rows, range(len(rows)), len(rows), most):
             one = collate(rows, indices)
             batches = [one] * len(adapters)
             batch = join(batches).to(base.device)
             shares = shares_of(adapters, batches, [None] * len(adapters))
             with laid(base, batch), adapted(base.model, shares_in(base, batch, shares)):
                 losses = label_losses(base, batch)
-            for place, own in enumerate(losses.split([one.labels] * len(adapters))):
+            for place, own in enumerate(torch.split(losses, [one.labels] * len(adapters))):
                 totals[place] += float(own.sum())
             labels += one.labels
     return [total / max(1, labels) for total in totals]

@@ -1,16 +1,21 @@
 """What a coordinator and a worker say to each other over their pipe. Torch-free.
 
 The coordinator sends a `WorkerSetup` once, then `Job` and `Stop`; closing the pipe ends the worker. The worker
-answers the setup with `Ready` or `Failed`; a job with `Moved` (a step) and `Report` (an evaluation) messages and
-one closing message: `Finished`, `Saved` or `Failed`.
+answers the setup with `Ready` or `Failed`; each job with `Told` messages of its number: `Moved` (a step), `Report`
+(an evaluation) and one closing message, `Finished`, `Saved` or `Failed`. Several jobs may be under way at once.
 """
 
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
 from trials.config import TrialConfig
+from trials.errors import TrialsError
 from trials.merged import Merge
 from trials.report import Report
+
+# Characters of a traceback that go to the coordinator: its end says what went wrong.
+DETAIL_CHARACTERS = 4000
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class WorkerSetup:
         cache_dir: Where prepared models and data are kept.
         merge: How `model` is made when it is a merged model that is not there yet.
         start_loss: Whether to measure the loss before training; one worker does, for all.
+        busy_tokens: Whether to measure how many tokens a pass must have to keep a GPU busy; one worker does, for all.
     """
 
     model: str
@@ -49,6 +55,7 @@ class WorkerSetup:
     cache_dir: Path
     merge: Merge | None = None
     start_loss: bool = False
+    busy_tokens: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,27 +113,37 @@ class Ready:
     `data` is `trials.data.DataFacts` as plain data, and under "tokens" `trials.token_checks.TokenFacts`, None in stage
     pt. Of its values only the data set's name and fingerprint take part in what a study is of. `start_loss` is the loss
     before training on the evaluation rows, in nats per token; None where it was not asked for or is not finite.
+    `busy_tokens` are those that a pass must have to keep the GPU busy; None where that was not measured.
     """
 
     model: ModelFacts
     data: dict[str, object]
     device: DeviceFacts
     start_loss: float | None = None
+    busy_tokens: int | None = None
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run to do in `folder`, going on from its checkpoint there when it has one."""
+    """One run to do in `folder`, going on from its checkpoint there when it has one.
 
+    `number` is the coordinator's name for it.
+    """
+
+    number: int
     config: TrialConfig
     folder: Path
 
 
 @dataclass(frozen=True)
 class Stop:
-    """End the running job: at its next evaluation with a checkpoint if `save`, else at once."""
+    """End a job, or all: at its next evaluation with a checkpoint if `save`, else at once.
+
+    One that has not begun is let go at once. `number` is the job's, None for all.
+    """
 
     save: bool
+    number: int | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +191,25 @@ class Failed:
     detail: str
     expected: bool
 
+    @classmethod
+    def of(cls, error: Exception) -> "Failed":
+        """What is told of an error: our own need no traceback."""
+        if isinstance(error, TrialsError):
+            return cls(str(error), "", expected=True)
+        detail = "".join(traceback.format_exception(error))[-DETAIL_CHARACTERS:]
+        return cls(f"{type(error).__name__}: {error}", detail, expected=False)
 
-Message = Ready | Moved | Report | Finished | Saved | Failed
+
+Message = Moved | Report | Finished | Saved | Failed
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a worker says of the job `number`."""
+
+    number: int
+    message: Message
+
+
+Answer = Ready | Failed | Told
 Command = WorkerSetup | Job | Stop

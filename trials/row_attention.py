@@ -62,14 +62,15 @@ def attend(
         raise NotImplementedError(f"attention with {', '.join(asked) or 'a mask'}")
     found = []
     for begin, end in _Rows.bounds:
-        rows = [part[:, :, begin:end] for part in (query, key, value)]
         window = None
         if sliding_window is not None and end - begin > sliding_window:
             ones = torch.ones(end - begin, end - begin, dtype=torch.bool, device=query.device)
             window = ones.tril().triu(1 - sliding_window)
         found.append(
             functional.scaled_dot_product_attention(
-                *rows,
+                query[:, :, begin:end],
+                key[:, :, begin:end],
+                value[:, :, begin:end],
                 attn_mask=window,
                 dropout_p=dropout,
                 is_causal=window is None,

@@ -8,13 +8,14 @@ model is shared and frozen. A run gives its next micro-batch (`next_micro_batch`
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from trials.adapters import PeftAdapter
-from trials.batches import CPU_TOKENS, MicroBatch, RowOrder, collate, label_count, split, window
+from trials.batches import MicroBatch, RowOrder, collate, label_count, split, window
 from trials.checkpoint import load_checkpoint, save_checkpoint
 from trials.config import TrialConfig
 from trials.curve import LearningCurve
@@ -39,6 +40,9 @@ class LoraRun:
         curve: The reports so far, those from before a resume included.
         early: Whether patience ran out before the horizon.
         total_steps: Optimizer steps of the whole run.
+        window_labels: Label tokens of the current optimizer step, of all its micro-batches.
+        passed_rows: Rows of the newest micro-batch.
+        passed_tokens: Its tokens.
     """
 
     def __init__(self, config: TrialConfig, base: BaseModel, data: PreparedData, folder: Path) -> None:
@@ -61,11 +65,11 @@ class LoraRun:
         self._scheduler = make_scheduler(
             config.lr_scheduler_type, self._optimizer, config.warmup_ratio, self.total_steps
         )
-        self._chance = torch.Generator().manual_seed(config.seed)
         self.curve = LearningCurve()
         self.step, self.tokens, self.early = 0, 0, False
         self._window: list[list[int]] = []
         self.window_labels = 0
+        self.passed_rows = self.passed_tokens = 0
         self._loss_sum, self._label_sum = 0.0, 0
         self._step_loss, self._step_labels, self._step_tokens = 0.0, 0, 0
         self._rate, self._grad_norm = 0.0, 0.0
@@ -81,11 +85,7 @@ class LoraRun:
         return sum(parameter.numel() for parameter in self._named.values())
 
     def __iter__(self) -> Iterator[Report]:
-        """Trains to the horizon; yields the reports from before a resume first, then each new one."""
-        return self.drive(lambda moved: None, lambda: False)
-
-    def drive(self, on_step: Callable[[Moved], None], should_close: Callable[[], bool]) -> Iterator[Report]:
-        """As iterating, but says each step and ends quietly as soon as `should_close()` is true.
+        """Trains to the horizon; yields the reports from before a resume first, then each new one.
 
         Every report's checkpoint is on disk before the report is yielded.
         """
@@ -93,10 +93,7 @@ class LoraRun:
         while not self.done:
             step = self.step
             while self.step == step:
-                if should_close():
-                    return
                 pass_together(self._base, [self])
-            on_step(self.moved())
             if self.is_due:
                 yield self.report(self.evaluate())
 
@@ -125,16 +122,24 @@ class LoraRun:
         config, rows = self.config, self._data.train
         if not self._window:
             indices = window(self._order, self.step, config.effective_batch_size)
-            most_tokens = CPU_TOKENS if self._base.device.type == "cpu" else None
-            self._window = split(rows, indices, config.per_device_train_batch_size, most_tokens)
+            self._window = split(rows, indices, config.per_device_train_batch_size, self._base.room.tokens)
             self.window_labels = sum(label_count(rows, index) for index in indices)
             self._step_loss, self._step_labels, self._step_tokens = 0.0, 0, 0
             self._step_started = time.monotonic()
-        return collate(rows, self._window.pop(0))
+        batch = collate(rows, self._window.pop(0))
+        self.passed_rows, self.passed_tokens = len(batch.lengths), batch.tokens
+        return batch
 
-    def draw_chance(self) -> int:
-        """The seed of the next pass's dropout."""
-        return int(torch.randint(1 << 62, (), generator=self._chance))
+    @property
+    def chance(self) -> int:
+        """The seed of the next pass's dropout: the same whenever that pass is done, also once more."""
+        words = np.random.SeedSequence([self.config.seed, self.step, len(self._window)]).generate_state(1, np.uint64)
+        return int(words[0]) >> 2
+
+    def restart_window(self) -> None:
+        """Forgets what of the current optimizer step was done: its rows are passed once more, split by the room."""
+        self._window = []
+        self._optimizer.zero_grad(set_to_none=True)
 
     def take(self, loss: float, batch: MicroBatch) -> None:
         """Takes the summed loss of a micro-batch whose gradient is there; the window's last makes an optimizer step."""
@@ -213,7 +218,6 @@ class LoraRun:
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = value
         tensors["rng.cpu"] = torch.get_rng_state()
-        tensors["rng.adapter"] = self._chance.get_state()
         if self._base.device.type == "cuda":
             tensors["rng.cuda"] = torch.cuda.get_rng_state(self._base.device)
         values = {
@@ -241,8 +245,6 @@ class LoraRun:
                 }
                 self._optimizer.state[parameter].update(state)
         torch.set_rng_state(tensors["rng.cpu"])
-        if "rng.adapter" in tensors:  # older ones lack it
-            self._chance.set_state(tensors["rng.adapter"])
         if "rng.cuda" in tensors and self._base.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["rng.cuda"], self._base.device)
         self.step, self.tokens, self.early = values["step"], values["tokens"], values["early"]

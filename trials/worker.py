@@ -1,4 +1,4 @@
-"""A worker process: loads a base model and data once, then does one run after another.
+"""A worker process: loads a base model and data once, then does the runs that it is given, several at once if asked.
 
 Started as `python -m trials.worker FD`, where FD is its end of a pipe. It knows no database. When the other end
 of the pipe closes, for whatever reason, it ends at once; what it had saved by then is on disk.
@@ -12,19 +12,14 @@ import queue
 import signal
 import sys
 import threading
-import traceback
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from trials.errors import TrialsError
-from trials.protocol import Command, Failed, Finished, Job, Message, Ready, Saved, Stop, WorkerSetup
+from trials.protocol import Answer, Command, Failed, Job, Ready, Stop, WorkerSetup
 
 if TYPE_CHECKING:
     from trials.data import PreparedData
     from trials.model import BaseModel
-
-# Characters of a traceback that go to the coordinator: its end says what went wrong.
-DETAIL_CHARACTERS = 4000
 
 
 class Worker:
@@ -32,9 +27,7 @@ class Worker:
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
-        self._jobs: queue.Queue[Job] = queue.Queue()
-        # The stop that was asked for while a job runs; None when none was.
-        self._stop: Stop | None = None
+        self._commands: queue.Queue[Job | Stop] = queue.Queue()
 
     def serve(self) -> None:
         """Loads what the first message asks for, then does jobs until the pipe closes."""
@@ -43,53 +36,32 @@ class Worker:
         try:
             base, data, ready = load(setup)
         except Exception as error:  # noqa: BLE001 - whatever it is, the coordinator must hear of it
-            self._send(failure(error))
+            self._send(Failed.of(error))
             return
         self._send(ready)
-        while True:
-            job = self._jobs.get()
-            try:
-                self._send(self._work(job, base, data))
-            except Exception as error:  # noqa: BLE001 - a failed run must not end the worker in silence
-                self._send(failure(error))
-                if not isinstance(error, TrialsError):
-                    # The base model may be in any state now: a new process is the safe way on.
-                    return
+        from trials.crew import BrokenError, Crew
+
+        crew = Crew(base, data, self._send)
+        # A new process is the safe way on once the base model may be in any state.
+        with contextlib.suppress(BrokenError):
+            while True:
+                while crew.idle or not self._commands.empty():
+                    crew.take(self._commands.get())
+                crew.advance()
 
     def _listen(self) -> None:
-        """Takes commands while a job runs. The closed pipe ends the process, in mid-step if need be."""
+        """Takes commands while jobs run. The closed pipe ends the process, in mid-step if need be."""
         while True:
             try:
                 command: Command = self._pipe.recv()
             except (EOFError, OSError):
                 os._exit(0)
-            if isinstance(command, Job):
-                self._stop = None
-                self._jobs.put(command)
-            elif isinstance(command, Stop):
-                self._stop = command
+            if isinstance(command, Job | Stop):
+                self._commands.put(command)
 
-    def _work(self, job: Job, base: "BaseModel", data: "PreparedData") -> Message:
-        from trials.run import LoraRun
-
-        job.folder.mkdir(parents=True, exist_ok=True)
-        run = LoraRun(job.config, base, data, job.folder)
+    def _send(self, answer: Answer) -> None:
         try:
-            known = len(run.curve.reports)
-            for count, report in enumerate(run.drive(self._send, self._should_close), start=1):
-                self._send(report)
-                if count > known and self._stop == Stop(save=True) and not run.done:
-                    return Saved()
-            return Finished(run.trainable_parameters, run.early)
-        finally:
-            run.close()
-
-    def _should_close(self) -> bool:
-        return self._stop == Stop(save=False)
-
-    def _send(self, message: Message) -> None:
-        try:
-            self._pipe.send(message)
+            self._pipe.send(answer)
         except OSError:
             os._exit(0)
 
@@ -128,7 +100,12 @@ def load(setup: WorkerSetup) -> "tuple[BaseModel, PreparedData, Ready]":
         from trials.start_loss import start_loss
 
         start = start_loss(base, data, setup.cache_dir)
-    return base, data, Ready(base.facts, describe_data(base, data), device, start)
+    busy = None
+    if setup.busy_tokens and base.device.type == "cuda" and not base.passes.own_dropout:
+        from trials.busyness import busy_tokens
+
+        busy = busy_tokens(base, data)
+    return base, data, Ready(base.facts, describe_data(base, data), device, start, busy)
 
 
 def describe_data(base: "BaseModel", data: "PreparedData") -> dict[str, object]:
@@ -141,14 +118,6 @@ def describe_data(base: "BaseModel", data: "PreparedData") -> dict[str, object]:
         stops = stopping_ids(base.tokenizer, getattr(generation, "eos_token_id", None))
         tokens = dataclasses.asdict(token_facts(base.tokenizer, stops, base.facts.vocab_size, checks))
     return {**dataclasses.asdict(data.facts), "tokens": tokens}
-
-
-def failure(error: Exception) -> Failed:
-    """What the coordinator is told of an error: our own need no traceback."""
-    if isinstance(error, TrialsError):
-        return Failed(str(error), "", expected=True)
-    detail = traceback.format_exc()[-DETAIL_CHARACTERS:]
-    return Failed(f"{type(error).__name__}: {error}", detail, expected=False)
 
 
 def main() -> None:

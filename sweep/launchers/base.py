@@ -44,6 +44,10 @@ class Launcher(Protocol):
         """
         ...
 
+    def widen(self, trials: int) -> None:
+        """Lets every place do so many trials at once, where it does fewer."""
+        ...
+
     def start(self, config: TrialConfig, folder: Path, on_step: Callable[[Moved], None]) -> Run:
         """Starts a run in `folder`, waiting for a free place if need be."""
         ...

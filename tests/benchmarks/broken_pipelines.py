@@ -87,7 +87,7 @@ def train(name: str, base: BaseModel, data: PreparedData) -> list[float]:
     with tempfile.TemporaryDirectory() as folder:
         run = LoraRun(config, base, rows, Path(folder))
         reports = []
-        for report in run.drive(lambda moved: None, lambda: False):
+        for report in run:
             reports.append(report)
             print(f"{name}, pass {report.evaluation}: {report.train_loss:.3f}", flush=True)
         run.close()

@@ -39,7 +39,7 @@ def coordinator_cost(folder: Path, trials: int, slots: int) -> tuple[int, float]
         n_trials=trials,
         val_size=8,
         gpus="cpu",
-        trials_per_gpu=slots,
+        trials_per_gpu=str(slots),
         dtype="fp32",
         pruner="none",
         output=folder / f"runs-{slots}",

@@ -17,17 +17,15 @@ from typing import Any
 import torch
 
 from tests.benchmarks.curve_pools import POOLS, TEMPLATE, Pool, config, draw, seeds, write_pairs
-from trials import batches
 from trials.data import DataSpec, PreparedData, prepare_data
-from trials.losses import mean_loss
 from trials.model import BaseModel, linear_modules, load_base, tokenizer_fingerprint
+from trials.passing import mean_losses, pass_together
 from trials.paths import cache_dir
 from trials.run import LoraRun
 from trials.schedule import report_steps
 
-# Rows in a forward pass, and tokens in one of an evaluation, at most: what then passes between layers stays in a core's
-# cache, and an evaluation of the default model costs a quarter less than in batches of 2,048 tokens.
-MICRO, EVALUATION_TOKENS = 16, 256
+# Rows in a forward pass at most.
+MICRO = 16
 DATA_SEED = 7
 
 
@@ -41,13 +39,10 @@ class _Recorded(LoraRun):
 
     def step_once(self) -> tuple[float, int]:
         """Takes an optimizer step; returns its loss, summed over the label tokens, and their number."""
-        total, labels, stepped = 0.0, 0, False
-        while not stepped:
-            batch = self.next_micro_batch()
-            loss = self.loss_of(batch)
-            stepped = self.take_loss(loss, batch)
-            total, labels = total + float(loss.detach()), labels + batch.labels
-        return total, labels
+        step = self.step
+        while self.step == step:
+            pass_together(self._base, [self])
+        return self._step_loss, self._step_labels
 
 
 def record(
@@ -113,7 +108,7 @@ def record_pool(pool: Pool, indices: Iterable[int], path: Path) -> None:
             rows = pool.training_rows(draw(pool, index))
             spec = DataSpec(str(chats), "sft", pool.cutoff_len, rows, pool.evaluation_rows, DATA_SEED)
             data = prepare_data(spec, base.tokenizer, tokenizer_fingerprint(base.tokenizer), folder)
-            start = start or mean_loss(base, data.evaluation)  # of the same rows for all of a pool's runs
+            start = start or mean_losses(base, data.evaluation, [None])[0]  # of the same rows for all of a pool's runs
             started = time.process_time()
             line = record(pool, index, seed, base, data, folder / "run", start)
             file.write(json.dumps(line) + "\n")
@@ -141,7 +136,6 @@ def main() -> None:
     parser.add_argument("--to", type=Path, required=True, help="folder of the pool's file")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    batches.EVALUATION_TOKENS = EVALUATION_TOKENS
     asked.to.mkdir(parents=True, exist_ok=True)
     record_pool(POOLS[asked.pool], range(asked.first, asked.until), asked.to / f"{asked.pool}.jsonl")
 

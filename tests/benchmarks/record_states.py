@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from tests.benchmarks.pretrained import pretrained, write_chats
+from tests.trials.tiny_runs import drive
 from trials.config import TrialConfig
 from trials.data import DataSpec, PreparedData, prepare_data
 from trials.model import BaseModel, load_base
@@ -105,7 +106,7 @@ def record(planned: Plan, base: BaseModel, folder: Path) -> dict[str, Any]:
     first = run.evaluate()
     steps: list[Moved] = []
     try:
-        reports = list(run.drive(steps.append, lambda: False))
+        reports = list(drive(run, steps.append))
     finally:
         run.close()
     return {

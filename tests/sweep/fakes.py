@@ -167,6 +167,9 @@ class FakeLauncher:
     def ready(self) -> Ready:
         return make_ready()
 
+    def widen(self, trials: int) -> None:
+        self.slots = trials
+
     def start(self, config: TrialConfig, folder: Path, on_step: Callable[[Moved], None]) -> FakeRun:
         for name, file in ((ADAPTER, "adapter_config.json"), (CHECKPOINT, "state.json")):
             (folder / name).mkdir(parents=True, exist_ok=True)

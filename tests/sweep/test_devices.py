@@ -21,7 +21,9 @@ def install_nvidia_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, output: st
 
 
 def slots(gpus: str = "", each: int = 1, at_once: int | None = None, *, present: int = 0, cores: int = 4) -> list[Slot]:
-    return plan_slots(gpus, each, at_once, present=list(range(present)), cores=cores)
+    return plan_slots(
+        gpus, each, "auto" if at_once is None else str(at_once), present=list(range(present)), cores=cores
+    )
 
 
 def test_without_a_gpu_the_cpu_gets_a_worker_a_core() -> None:
@@ -36,8 +38,10 @@ def test_fewer_workers_on_the_cpu_get_more_threads_each() -> None:
     assert slots(at_once=2, cores=8) == [Slot((), 4)] * 2
 
 
-def test_more_workers_than_cores_get_a_thread_each() -> None:
-    assert slots(at_once=3, cores=2) == [Slot((), 1)] * 3
+def test_more_trials_than_cores_share_their_workers() -> None:
+    assert slots(at_once=3, cores=2) == [Slot((), 1, trials=2), Slot((), 1, trials=1)]
+    assert slots(at_once=4, cores=2) == [Slot((), 1, trials=2)] * 2
+    assert slots(at_once=2 * MOST_CPU_WORKERS, cores=64) == [Slot((), 8, trials=2)] * MOST_CPU_WORKERS
 
 
 @pytest.mark.parametrize("word", ["cpu", " CPU "])
@@ -50,7 +54,7 @@ def test_every_gpu_gets_a_slot() -> None:
 
 
 def test_several_trials_share_a_gpu() -> None:
-    assert slots(at_once=2, present=2) == [Slot((0,), 0), Slot((0,), 0), Slot((1,), 0), Slot((1,), 0)]
+    assert slots(at_once=2, present=2) == [Slot((0,), 0, trials=2), Slot((1,), 0, trials=2)]
 
 
 def test_chosen_gpus_keep_their_order_and_count_once() -> None:
@@ -69,7 +73,7 @@ def test_a_trial_over_two_gpus_leaves_an_odd_one_idle() -> None:
         ({"gpus": "cuda:0", "present": 1}, "GPUS is 'cuda:0'; allowed: indices like 0,1 (this machine has 0), or cpu"),
         ({"gpus": "0,,1", "present": 2}, "allowed: indices like 0,1"),
         ({"each": 0}, "GPUS_PER_TRIAL is 0; allowed: a whole number of at least 1"),
-        ({"at_once": 0}, "TRIALS_PER_GPU is 0; allowed: a whole number of at least 1"),
+        ({"at_once": 0}, "TRIALS_PER_GPU is '0'; allowed: auto, or a whole number of at least 1"),
         ({"each": 2}, "GPUS_PER_TRIAL is 2, but this sweep runs on the CPU"),
         ({"each": 3, "present": 2}, "GPUS_PER_TRIAL is 3, but there are only 2 GPUs: [0, 1]"),
     ],
@@ -136,5 +140,5 @@ def test_cuda_visible_devices_limits_them(
 
 @pytest.mark.parametrize(("gigabytes", "workers", "threads"), [(100, 8, 1), (13, 4, 2), (1, 1, 8)])
 def test_little_memory_gives_fewer_cpu_workers_of_more_threads(gigabytes: int, workers: int, threads: int) -> None:
-    slots = plan_slots("cpu", 1, None, present=[], cores=8, free_bytes=gigabytes << 30)
+    slots = plan_slots("cpu", 1, "auto", present=[], cores=8, free_bytes=gigabytes << 30)
     assert slots == [Slot((), threads)] * workers

@@ -1,51 +1,159 @@
-"""A worker's pipe that goes away, in whatever way, is told as the worker's death."""
+"""Worker processes as the coordinator sees them, and who gets which trial."""
 
 import dataclasses
+import os
+import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+import trials
 from sweep.devices import Slot
-from sweep.errors import WorkerDied
+from sweep.errors import SweepError, WorkerDied
 from sweep.launchers import local
-from sweep.launchers.local import LocalLauncher, WorkerProcess
-from trials.protocol import WorkerSetup
+from sweep.launchers.local import LocalLauncher
+from sweep.launchers.worker_process import WorkerProcess
+from trials.config import TrialConfig
+from trials.protocol import Finished, Job, WorkerSetup
+
+# Seconds after which something that should have happened has not.
+PATIENCE = 60
 
 
-class _Pipe:
-    def __init__(self, error: Exception) -> None:
-        self._error = error
+class Line:
+    """A worker of a few lines of Python instead of a model: what it is told, and how it ends."""
 
-    def recv(self) -> Any:
-        raise self._error
+    def __init__(self, folder: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        package = folder / "trials"
+        package.mkdir()
+        (package / "__init__.py").write_text(f"__path__.append({str(Path(trials.__file__).parent)!r})\n")
+        (package / "worker.py").write_text(f"{OPENING}\n{textwrap.dedent(code)}\n")
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(Path(trials.__file__).parents[1])]))
+        self.worker = WorkerProcess(Slot((), 1), SETUP, folder / "worker.log")
+        self.job = Job(3, TrialConfig(), folder)
 
-    def send(self, command: Any) -> None:
-        raise OSError("handle is closed")
+
+# The pipe as a worker has it; what it is told to load is read.
+OPENING = """
+import os, sys, time
+from multiprocessing.connection import Connection
+from trials.protocol import *
+pipe = Connection(int(sys.argv[1]))
+pipe.recv()
+FINISHED = Finished(1, early=False)
+"""
+SETUP = WorkerSetup("", "", "sft", 64, None, 16, 0, "auto", None, 0, False, Path())
+READY = """
+facts = ModelFacts("m", "llama", 1, 1, 1, 1, (), "fp32", "f")
+pipe.send(Ready(facts, {}, DeviceFacts("cpu", 2, 1)))
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Line]]:
+    lines = list[Line]()
+
+    def make(code: str) -> Line:
+        lines.append(Line(tmp_path, code, monkeypatch))
+        return lines[-1]
+
+    yield make
+    for line in lines:
+        line.worker.close()
+
+
+def test_a_worker_that_dies_is_told_to_every_job_with_its_last_words(start: Callable[[str], Line]) -> None:
+    line = start(READY + "pipe.recv(); pipe.recv(); print('its last words', flush=True); os.kill(os.getpid(), 9)")
+    line.worker.ready()
+    inboxes = [line.worker.begin(dataclasses.replace(line.job, number=number)) for number in (1, 2)]
+    for inbox in inboxes:
+        died = inbox.get(timeout=PATIENCE)
+        assert isinstance(died, WorkerDied)
+        assert "signal 9" in str(died)
+        assert died.detail == "its last words"
+    assert not line.worker.alive()
+    later = line.worker.begin(line.job).get(timeout=PATIENCE)
+    assert isinstance(later, WorkerDied)
+
+
+def test_a_worker_that_dies_while_it_loads_is_a_fault_of_the_sweep(start: Callable[[str], Line]) -> None:
+    line = start("print('no model', flush=True); sys.exit(3)")
+    with pytest.raises(SweepError, match=r"(?s)exit status 3.*no model"):
+        line.worker.ready()
+
+
+def test_what_is_said_of_a_job_comes_to_that_job_alone(start: Callable[[str], Line]) -> None:
+    line = start(
+        READY + "jobs = [pipe.recv(), pipe.recv()]\n"
+        "for job in reversed(jobs): pipe.send(Told(job.number, Finished(job.number, early=False)))\ntime.sleep(60)"
+    )
+    inboxes = {number: line.worker.begin(dataclasses.replace(line.job, number=number)) for number in (4, 5)}
+    for number, inbox in inboxes.items():
+        assert inbox.get(timeout=PATIENCE) == Finished(number, early=False)
+        assert inbox.empty()
+
+
+def test_a_run_is_closed_when_its_worker_has_let_go_of_it(start: Callable[[str], Line]) -> None:
+    line = start(READY + "job, stop = pipe.recv(), pipe.recv()\npipe.send(Told(stop.number, FINISHED))\ntime.sleep(60)")
+    released = list[int]()
+    run = local.LocalRun(line.worker, line.job, lambda: released.append(1), lambda moved: None)
+    run.close()
+    run.close()
+    assert run.finished == Finished(1, early=False)
+    assert released == [1]
+
+
+def test_closing_ends_a_worker_that_still_reads_and_kills_one_that_does_not_listen(
+    start: Callable[[str], Line],
+) -> None:
+    line = start(READY + "try: pipe.recv()\nexcept EOFError: print('good bye', flush=True)")
+    line.worker.ready()
+    line.worker.close()
+    assert not line.worker.alive()
+    assert (line.job.folder / "worker.log").read_text().endswith("good bye\n")
+
+
+def test_a_worker_that_does_not_listen_is_killed(start: Callable[[str], Line]) -> None:
+    line = start(READY + "time.sleep(600)")
+    line.worker.ready()
+    line.worker.close(grace=0.2)
+    assert not line.worker.alive()
+
+
+class Silent:
+    """A worker that is there."""
+
+    def __init__(self, slot: Slot, setup: WorkerSetup, log: Path) -> None:
+        self.jobs = list[Job]()
+
+    def alive(self) -> bool:
+        return True
+
+    def ready(self) -> None:
+        pass
+
+    def begin(self, job: Job) -> None:
+        self.jobs.append(job)
 
     def close(self) -> None:
         pass
 
 
-class _Process:
-    pid, returncode = 7, -9
-
-    def wait(self, timeout: float | None = None) -> int:
-        return -9
-
-    def poll(self) -> int:
-        return -9
-
-
-@pytest.mark.parametrize("error", [EOFError(), OSError("handle is closed"), TypeError("'NoneType' object …")])
-def test_a_pipe_that_is_gone_is_a_dead_worker(error: Exception, tmp_path: Path) -> None:
-    worker = WorkerProcess.__new__(WorkerProcess)
-    log = tmp_path / "worker.log"
-    log.write_text("its last words\n")
-    vars(worker).update(_pipe=_Pipe(error), _process=_Process(), _log=log)
-    with pytest.raises(WorkerDied, match="signal 9") as death:
-        worker.receive()
-    assert death.value.detail == "its last words"
+def test_every_worker_has_a_trial_before_one_has_two(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(local, "WorkerProcess", Silent)
+    launcher = LocalLauncher(SETUP, [Slot((0,), 0), Slot((1,), 0, trials=2)])
+    assert launcher.slots == 3
+    launcher.widen(3)
+    assert launcher.slots == 6
+    for count in range(1, 7):
+        launcher.start(TrialConfig(), tmp_path, lambda moved: None)
+        done = [len(worker.jobs) for worker in launcher._workers]  # type: ignore[attr-defined]
+        assert sum(done) == count
+        assert max(done) - min(done) <= 1
+    numbers = [job.number for worker in launcher._workers for job in worker.jobs]  # type: ignore[attr-defined]
+    assert len(set(numbers)) == 6
+    launcher.close()
 
 
 @pytest.mark.parametrize("asked", [True, False])

@@ -86,7 +86,8 @@ def test_a_budget_of_epochs_is_told_in_epochs() -> None:
     ("slots", "text"),
     [
         ([Slot((), 2)], "1 worker on cpu"),
-        ([Slot((0,), 0), Slot((0,), 0), Slot((1,), 0)], "3 workers on gpu 0, gpu 1"),
+        ([Slot((0,), 0), Slot((1,), 0)], "2 workers on gpu 0, gpu 1"),
+        ([Slot((0,), 0, trials=8), Slot((1,), 0, trials=8)], "2 workers on gpu 0, gpu 1, 16 trials at once"),
         ([Slot((0, 1), 0)], "1 worker on gpus 0,1"),
     ],
 )

@@ -1,7 +1,6 @@
 """Which rows a run sees when, and their tensors."""
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st

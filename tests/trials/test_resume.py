@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.trials.tiny_runs import measured, run_to_end, tiny_config
+from tests.trials.tiny_runs import drive, measured, run_to_end, tiny_config
 from trials.checkpoint import load_checkpoint
 from trials.config import SCHEDULERS
 from trials.data import PreparedData
@@ -43,7 +43,7 @@ def interrupt(base: BaseModel, data: PreparedData, folder: Path, should_close: C
     """Begin or go on with the run, until it shall close."""
     run = LoraRun(CONFIG, base, data, folder)
     try:
-        return list(run.drive(lambda moved: None, should_close))
+        return list(drive(run, should_close=should_close))
     finally:
         run.close()
         torch.rand(11)  # whatever comes between must not matter

@@ -9,21 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.trials.tiny_runs import ROWS, adapter_modules, run_to_end, tiny_config, weights_of
+from tests.trials.tiny_runs import ROWS, adapter_modules, drive, run_to_end, tiny_config, weights_of
 from trials.data import PreparedData
 from trials.folders import ADAPTER, CHECKPOINTS
 from trials.model import BaseModel, load_base
 from trials.protocol import Moved
 from trials.run import LoraRun
-
-
-def no_close() -> bool:
-    return False
-
-
-def ignore(moved: Moved) -> None:
-    pass
-
 
 # --- reports
 
@@ -77,16 +68,15 @@ def test_chance_in_training_begins_alike_whatever_the_first_weights_took(
     drawn = []
     for rank in (2, 8):
         run = LoraRun(tiny_config(lora_rank=rank), tiny_base, tiny_data, tmp_path)
-        drawn.append((run.draw_chance(), run.draw_chance(), float(torch.rand(()))))
+        drawn.append((run.chance, float(torch.rand(()))))
         run.close()
     assert drawn[0] == drawn[1]
-    assert drawn[0][0] != drawn[0][1]
 
 
 def test_each_step_is_told(tiny_base: BaseModel, tiny_data: PreparedData, tmp_path: Path) -> None:
     moves: list[Moved] = []
     run = LoraRun(tiny_config(evaluations=1, warmup_ratio=0.5), tiny_base, tiny_data, tmp_path)
-    (report,) = run.drive(moves.append, no_close)
+    (report,) = drive(run, moves.append)
     run.close()
     assert [(move.step, move.total_steps) for move in moves] == [(step, 6) for step in range(1, 7)]
     assert [move.epoch for move in moves] == pytest.approx([step / 3 for step in range(1, 7)])
@@ -138,7 +128,7 @@ def test_should_close_ends_it_before_the_next_micro_batch(
         take(loss, batch)
 
     monkeypatch.setattr(run, "take", count)
-    assert list(run.drive(ignore, lambda: len(passed) >= calls)) == []
+    assert list(drive(run, should_close=lambda: len(passed) >= calls)) == []
     run.close()
     assert len(passed) == calls
     assert run.step == calls // 4

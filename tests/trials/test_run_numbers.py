@@ -104,7 +104,9 @@ def test_the_loss_does_not_depend_on_the_split(tiny_base: BaseModel, tiny_data: 
         assert found[micro] == pytest.approx(found[8], rel=0, abs=1e-5)
 
 
-@pytest.mark.parametrize("change", [{"plain_output": False}, {"joined": False}, {"plain_output": False, "joined": False}])
+@pytest.mark.parametrize(
+    "change", [{"plain_output": False}, {"joined": False}, {"plain_output": False, "joined": False}]
+)
 def test_a_model_of_another_kind_has_the_same_losses(
     tiny_base: BaseModel, tiny_data: PreparedData, tmp_path: Path, change: dict[str, bool]
 ) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel
 
-from tests.trials.tiny_runs import adapter_modules, lora_weights, measured, run_to_end, tiny_config
+from tests.trials.tiny_runs import adapter_modules, loaded_loss, measured, run_to_end, tiny_config, weights_of
 from trials.adapters import PeftAdapter
 from trials.data import PreparedData
 from trials.errors import ConfigError
@@ -66,14 +66,7 @@ def test_a_saved_adapter_has_the_runs_loss_on_a_fresh_base(
     run.close()
     best = min(report.eval_loss for report in reports)
     assert best < untrained - 0.01
-    fresh = AutoModelForCausalLM.from_pretrained(tiny_base.reference, dtype=torch.float32)
-    loaded = PeftModel.from_pretrained(fresh, tmp_path / ADAPTER)
-    judge = LoraRun(tiny_config(), tiny_base, tiny_data, tmp_path / "judge")
-    judge._base = BaseModel(**{**vars(tiny_base), "model": loaded})
-    loaded.eval()
-    found = judge.evaluate()
-    judge.close()
-    assert found == pytest.approx(best, abs=2e-6)
+    assert loaded_loss(tiny_base, tiny_data.evaluation, tmp_path / ADAPTER) == pytest.approx(best, abs=2e-6)
 
 
 @each_variant
@@ -110,7 +103,6 @@ def test_on_a_bf16_base_the_adapter_is_fp32_and_the_base_is_restored(
     run = LoraRun(tiny_config(learning_rate=2e-2, lora_alpha=64, **variant), base, tiny_data, tmp_path)
     assert {p.dtype for p in base.model.parameters() if p.requires_grad} == {torch.float32}
     assert torch.allclose(logits(base.model).float(), wanted.float(), atol=0.02)
-    run._adapter.model.train()
     assert list(run)[-1].eval_loss < run.curve.reports[0].eval_loss
     run.close()
     assert all(torch.equal(before[name], p) for name, p in base.model.named_parameters())
@@ -190,7 +182,7 @@ def test_a_resumed_pissa_run_takes_its_own_first_factors_out_of_the_base(
 def test_loraplus_gives_the_b_factors_a_rate_of_their_own(tiny_base: BaseModel) -> None:
     config = tiny_config(loraplus_lr_ratio=8.0, learning_rate=1e-3, weight_decay=0.1)
     adapter = PeftAdapter(tiny_base.model, config, "")
-    optimizer = make_optimizer(adapter.model, config)
+    optimizer = make_optimizer(dict(adapter.named_parameters()), config)
     names = {id(p): name for name, p in adapter.named_parameters()}
     rates = {names[id(p)]: group["lr"] for group in optimizer.param_groups for p in group["params"]}
     decays = {group["weight_decay"] for group in optimizer.param_groups if group["params"]}
@@ -204,6 +196,6 @@ def test_a_ratio_of_one_is_no_ratio(tiny_base: BaseModel, tiny_data: PreparedDat
     for ratio in (0.0, 1.0):
         run = LoraRun(tiny_config(loraplus_lr_ratio=ratio), tiny_base, tiny_data, tmp_path / str(ratio))
         list(run)
-        found.append(lora_weights(tiny_base.model))
+        found.append(weights_of(run))
         run.close()
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])

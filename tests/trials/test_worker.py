@@ -2,8 +2,8 @@
 
 import contextlib
 import dataclasses
+import itertools
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +17,20 @@ from tests.trials.tiny_runs import ROWS, measured, run_to_end, tiny_config
 from trials.data import PreparedData
 from trials.folders import CHECKPOINT
 from trials.model import BaseModel
-from trials.protocol import Command, Failed, Finished, Job, Message, Moved, Ready, Saved, Stop, WorkerSetup
+from trials.protocol import (
+    Answer,
+    Command,
+    Failed,
+    Finished,
+    Job,
+    Message,
+    Moved,
+    Ready,
+    Saved,
+    Stop,
+    Told,
+    WorkerSetup,
+)
 from trials.report import Report
 from trials.start_loss import start_loss
 from trials.token_checks import TokenFacts
@@ -26,6 +39,8 @@ pytestmark = pytest.mark.slow
 
 # Seconds after which a worker that should have answered or ended counts as hung. It takes about five to start.
 PATIENCE = 120
+# Jobs are told apart by them.
+NUMBERS = itertools.count()
 # Steps enough to keep a worker busy until it is told to stop.
 ENDLESS = tiny_config(num_train_epochs=1e6, evaluations=1)
 
@@ -46,12 +61,18 @@ class Process:
     def send(self, command: Command) -> None:
         self.pipe.send(command)
 
-    def receive(self) -> Message:
+    def answer(self) -> Answer:
+        """Return what it says next."""
         assert self.pipe.poll(PATIENCE), "the worker says nothing"
-        message: Message = self.pipe.recv()
-        return message
+        answer: Answer = self.pipe.recv()
+        return answer
 
-    def until_closing(self) -> list[Message]:
+    def receive(self) -> Ready | Message:
+        """Return what it says next, of whichever job."""
+        answer = self.answer()
+        return answer.message if isinstance(answer, Told) else answer
+
+    def until_closing(self) -> list[Ready | Message]:
         """Return the messages up to the one that closes a job."""
         messages = [self.receive()]
         while isinstance(messages[-1], Moved | Report):
@@ -139,7 +160,7 @@ def test_the_loss_before_training_is_told_when_it_is_asked_for(
 def test_a_job_tells_each_step_each_report_and_its_end(
     worker: Process, tiny_base: BaseModel, tiny_data: PreparedData, tmp_path: Path
 ) -> None:
-    worker.send(Job(tiny_config(), tmp_path / "new" / "job"))
+    worker.send(Job(next(NUMBERS), tiny_config(), tmp_path / "new" / "job"))
     messages = worker.until_closing()
     assert [type(message) for message in messages] == [Moved, Moved, Report] * 3 + [Finished]
     assert [message.step for message in messages if isinstance(message, Moved)] == [1, 2, 3, 4, 5, 6]
@@ -150,7 +171,7 @@ def test_a_job_tells_each_step_each_report_and_its_end(
         assert measured(report) == pytest.approx(measured(other), rel=0, abs=1e-6)
 
 
-def stop_at_first_step(worker: Process, job: Job, stop: Stop) -> list[Message]:
+def stop_at_first_step(worker: Process, job: Job, stop: Stop) -> list[Ready | Message]:
     worker.send(job)
     first = worker.receive()
     worker.send(stop)
@@ -159,28 +180,28 @@ def stop_at_first_step(worker: Process, job: Job, stop: Stop) -> list[Message]:
 
 def test_stop_and_save_ends_at_an_evaluation_from_which_the_next_job_goes_on(worker: Process, tmp_path: Path) -> None:
     config = tiny_config(num_train_epochs=40.0, evaluations=10)
-    messages = stop_at_first_step(worker, Job(config, tmp_path), Stop(save=True))
+    messages = stop_at_first_step(worker, Job(next(NUMBERS), config, tmp_path), Stop(save=True))
     assert messages[-1] == Saved()
     reports = [message for message in messages if isinstance(message, Report)]
     assert 0 < len(reports) < 10
-    worker.send(Job(config, tmp_path))
+    worker.send(Job(next(NUMBERS), config, tmp_path))
     again = [message for message in worker.until_closing() if isinstance(message, Report)]
     assert again[: len(reports)] == reports
     assert [report.evaluation for report in again] == list(range(1, 11))
 
 
 def test_stop_without_saving_ends_at_once_and_the_next_job_works(worker: Process, tmp_path: Path) -> None:
-    messages = stop_at_first_step(worker, Job(ENDLESS, tmp_path / "a"), Stop(save=False))
+    messages = stop_at_first_step(worker, Job(next(NUMBERS), ENDLESS, tmp_path / "a"), Stop(save=False))
     assert isinstance(messages[-1], Finished)
     assert not any(isinstance(message, Report) for message in messages)
     assert not (tmp_path / "a" / CHECKPOINT).exists()
-    worker.send(Job(tiny_config(), tmp_path / "b"))
+    worker.send(Job(next(NUMBERS), tiny_config(), tmp_path / "b"))
     assert len(worker.until_closing()) == 6 + 3 + 1
 
 
 def test_a_stop_that_comes_too_late_does_not_stop_the_next_job(worker: Process, tmp_path: Path) -> None:
     worker.send(Stop(save=False))
-    worker.send(Job(tiny_config(), tmp_path))
+    worker.send(Job(next(NUMBERS), tiny_config(), tmp_path))
     assert len(worker.until_closing()) == 6 + 3 + 1
 
 
@@ -208,16 +229,68 @@ def test_a_setup_that_cannot_be_is_told_and_ends_it(setup: WorkerSetup, changes:
         assert process.wait() == 0
 
 
+def test_a_target_that_the_model_has_not_is_told_and_the_next_job_works(worker: Process, tmp_path: Path) -> None:
+    worker.send(Job(next(NUMBERS), tiny_config(lora_target=("nonesuch",)), tmp_path / "a"))
+    wanted = "lora_target names nonesuch, but the base model has no module of that name"
+    assert expect_failure(worker) == Failed(wanted, "", expected=True)
+    worker.send(Job(next(NUMBERS), tiny_config(), tmp_path / "b"))
+    assert len(worker.until_closing()) == 6 + 3 + 1
+
+
 def test_an_unexpected_error_is_told_with_its_traceback_and_ends_it(setup: WorkerSetup, tmp_path: Path) -> None:
     with started(setup) as process:
         assert isinstance(process.receive(), Ready)
-        process.send(Job(tiny_config(lora_target=("nonesuch",)), tmp_path))
+        (tmp_path / "file").write_text("")
+        process.send(Job(next(NUMBERS), tiny_config(), tmp_path / "file"))
         failed = expect_failure(process)
-        assert re.match(r"\w+Error: Target modules {'nonesuch'} not found", failed.message)
-        assert "trials/adapters.py" in failed.detail
+        assert failed.message.startswith("FileExistsError: ")
+        assert "trials/crew.py" in failed.detail
         assert failed.detail.rstrip().endswith(failed.message)
         assert not failed.expected
         assert process.wait() == 0
+
+
+# --- several at once
+
+
+def by_number(process: Process, numbers: set[int]) -> dict[int, list[Message]]:
+    """Return what is said of each job until all are closed."""
+    told: dict[int, list[Message]] = {number: [] for number in numbers}
+    while any(not messages or isinstance(messages[-1], Moved | Report) for messages in told.values()):
+        answer = process.answer()
+        assert isinstance(answer, Told)
+        told[answer.number].append(answer.message)
+    return told
+
+
+def reports_of(messages: list[Message]) -> list[dict[str, float]]:
+    return [measured(message) for message in messages if isinstance(message, Report)]
+
+
+def test_several_jobs_go_on_at_once_each_as_alone(
+    worker: Process, tiny_base: BaseModel, tiny_data: PreparedData, tmp_path: Path
+) -> None:
+    configs = [tiny_config(lora_rank=rank, learning_rate=rate) for rank, rate in ((2, 1e-3), (4, 5e-3), (8, 1e-2))]
+    jobs = [Job(next(NUMBERS), config, tmp_path / str(place)) for place, config in enumerate(configs)]
+    for job in jobs:
+        worker.send(job)
+    told = by_number(worker, {job.number for job in jobs})
+    for job in jobs:
+        here = run_to_end(job.config, tiny_base, tiny_data, tmp_path / f"here-{job.number}")
+        for report, other in zip(reports_of(told[job.number]), here, strict=True):
+            assert report == pytest.approx(measured(other), rel=0, abs=1e-6)
+
+
+def test_a_stop_is_of_its_job_alone(worker: Process, tmp_path: Path) -> None:
+    endless, short = Job(next(NUMBERS), ENDLESS, tmp_path / "a"), Job(next(NUMBERS), tiny_config(), tmp_path / "b")
+    worker.send(endless)
+    worker.send(short)
+    worker.answer()
+    worker.send(Stop(save=False, number=endless.number))
+    told = by_number(worker, {endless.number, short.number})
+    assert isinstance(told[endless.number][-1], Finished)
+    assert not reports_of(told[endless.number])
+    assert len(reports_of(told[short.number])) == 3
 
 
 # --- the closed pipe
@@ -232,7 +305,7 @@ def test_a_pipe_that_closes_before_the_setup_ends_it() -> None:
 def test_a_pipe_that_closes_in_mid_job_ends_it(setup: WorkerSetup, tmp_path: Path) -> None:
     with started(setup) as process:
         process.receive()
-        process.send(Job(ENDLESS, tmp_path))
+        process.send(Job(next(NUMBERS), ENDLESS, tmp_path))
         assert isinstance(process.receive(), Moved)
         process.pipe.close()
         assert process.wait() == 0

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,11 @@ from transformers import AutoModelForCausalLM
 from trials.config import TrialConfig
 from trials.data import PreparedData
 from trials.model import BaseModel
+from trials.passing import mean_losses, pass_together
+from trials.protocol import Moved
 from trials.report import Report
 from trials.run import LoraRun
+from trials.token_rows import TokenRows
 
 ROWS = 24  # training rows of the tiny data
 
@@ -45,6 +48,24 @@ def run_to_end(config: TrialConfig, base: BaseModel, data: PreparedData, folder:
         run.close()
 
 
+def drive(
+    run: LoraRun,
+    on_step: Callable[[Moved], None] = lambda moved: None,
+    should_close: Callable[[], bool] = lambda: False,
+) -> Iterator[Report]:
+    """Train as iterating does, but say each step, and end before the pass at which `should_close()` is true."""
+    yield from list(run.curve.reports)
+    while not run.done:
+        step = run.step
+        while run.step == step:
+            if should_close():
+                return
+            pass_together(run._base, [run])
+        on_step(run.moved())
+        if run.is_due:
+            yield run.report(run.evaluate())
+
+
 def measured(report: Report) -> dict[str, float]:
     """Return what a report says of training, without time and memory, which no two runs share."""
     values = dataclasses.asdict(report)
@@ -71,6 +92,14 @@ def peft_model(run: LoraRun, base: BaseModel, folder: Path) -> Iterator[Any]:
     model.eval()
     with torch.no_grad():
         yield model
+
+
+def loaded_loss(base: BaseModel, rows: TokenRows, folder: Path) -> float:
+    """Return the mean loss of a fresh model with the adapter in `folder`, as PEFT loads it."""
+    fresh = AutoModelForCausalLM.from_pretrained(base.reference, dtype=torch.float32)
+    loaded = PeftModel.from_pretrained(fresh, folder)
+    (loss,) = mean_losses(dataclasses.replace(base, model=loaded), rows, [None])
+    return loss
 
 
 def adapter_modules(model: Any) -> list[str]:

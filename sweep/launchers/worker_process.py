@@ -1,0 +1,167 @@
+"""A worker process and this side of its pipe.
+
+A worker is a fresh interpreter (`python -m trials.worker`) and not a fork, so that CUDA and thread settings are in
+its environment before torch is imported, and nothing of the coordinator is in it.
+"""
+
+import contextlib
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from sweep.devices import Slot
+from sweep.errors import SweepError, WorkerDied
+from trials.protocol import Answer, Command, Failed, Job, Message, Moved, Ready, Told, WorkerSetup
+from trials.report import Report
+
+# Seconds that a worker has for ending by itself once its pipe is closed, before it is killed.
+GRACE_SECONDS = 3.0
+# Characters of a dead worker's log that are kept as the reason.
+TAIL_CHARACTERS = 2000
+
+# What does not close a job.
+ONGOING = (Moved, Report)
+# What is said of one job, and at last that its worker died.
+Inbox = queue.SimpleQueue[Message | WorkerDied]
+
+
+class WorkerProcess:
+    """One worker: what it says is read in a thread of its own and given to the job that it is about."""
+
+    def __init__(self, slot: Slot, setup: WorkerSetup, log: Path) -> None:
+        """Starts the process and sends it what to load; does not wait."""
+        self._log = log
+        self._sending = threading.Lock()
+        self._reading = threading.Lock()
+        self._inboxes: dict[int, Inbox] = {}
+        self._died: WorkerDied | None = None
+        self._loaded = threading.Event()
+        self._ready: Ready | SweepError | None = None
+        self._pipe, theirs = Pipe()
+        with log.open("ab") as stderr, theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "trials.worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=stderr,
+                stderr=stderr,
+                env=_environment(slot),
+                # A terminal's Ctrl-C must reach the coordinator alone.
+                start_new_session=True,
+            )
+        self.send(setup)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    def ready(self) -> Ready:
+        """Waits until model and data are loaded.
+
+        Raises:
+            SweepError: They cannot be.
+        """
+        self._loaded.wait()
+        if isinstance(self._ready, Ready):
+            return self._ready
+        raise self._ready or SweepError(f"worker {self.pid} said nothing")
+
+    def alive(self) -> bool:
+        """Whether the process runs and can be spoken to."""
+        return self._died is None and self._process.poll() is None
+
+    def begin(self, job: Job) -> Inbox:
+        """Gives the worker a job; what it says of it comes to the inbox."""
+        inbox = Inbox()
+        with self._reading:
+            self._inboxes[job.number] = inbox
+            if self._died is not None:
+                inbox.put(self._died)
+        self.send(job)
+        return inbox
+
+    def send(self, command: Command) -> None:
+        """Sends a command; that a worker is dead is told to its jobs."""
+        with self._sending, contextlib.suppress(OSError):
+            self._pipe.send(command)
+
+    def close(self, grace: float = GRACE_SECONDS) -> None:
+        """Closes the pipe, which ends the worker; kills it when it is not gone after `grace` seconds."""
+        _hang_up(self._pipe)
+        try:
+            self._process.wait(grace)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if threading.current_thread() is not self._reader:
+            self._reader.join(grace)
+        self._pipe.close()
+
+    def _read(self) -> None:
+        """Hands on what the worker says until it has ended."""
+        while True:
+            try:
+                answer: Answer = self._pipe.recv()
+            except (EOFError, OSError):
+                break
+            if isinstance(answer, Told):
+                with self._reading:
+                    self._inboxes[answer.number].put(answer.message)
+                    if not isinstance(answer.message, ONGOING):
+                        del self._inboxes[answer.number]
+            else:
+                self._ready = answer if isinstance(answer, Ready) else _refusal(answer)
+                self._loaded.set()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(GRACE_SECONDS)
+        died = WorkerDied(self._how_it_ended(), self._tail())
+        with self._reading:
+            self._died = died
+            for inbox in self._inboxes.values():
+                inbox.put(died)
+        if not self._loaded.is_set():
+            self._ready = SweepError(f"{died}\n{died.detail}".rstrip())
+            self._loaded.set()
+
+    def _how_it_ended(self) -> str:
+        code = self._process.poll()
+        if code is None:
+            return f"worker {self.pid} closed its pipe"
+        how = f"signal {-code}" if code < 0 else f"exit status {code}"
+        return f"worker {self.pid} died ({how}{', perhaps out of memory' if code == -9 else ''})"
+
+    def _tail(self) -> str:
+        with contextlib.suppress(OSError):
+            return self._log.read_text(encoding="utf8", errors="replace")[-TAIL_CHARACTERS:].strip()
+        return ""
+
+
+def _refusal(failed: Failed) -> SweepError:
+    return SweepError(failed.message if failed.expected else f"{failed.message}\n{failed.detail}")
+
+
+def _hang_up(pipe: Connection) -> None:
+    """Ends a connection for both sides and for whoever reads it here: closing alone would leave a reader waiting."""
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(pipe.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
+
+
+def _environment(slot: Slot) -> dict[str, str]:
+    environment = dict(os.environ)
+    # The order in which the driver's tool counts GPUs; CUDA's own puts the fastest first.
+    environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+    environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, slot.gpus))
+    if slot.threads:
+        environment["OMP_NUM_THREADS"] = str(slot.threads)
+    # A working folder on the module path could shadow an installed package.
+    environment["PYTHONSAFEPATH"] = "1"
+    return environment
