@@ -1,6 +1,6 @@
-"""Puts a fresh LoRA adapter on a warm base model and takes it off again."""
+"""Puts a fresh adapter of PEFT's into a warm base model and takes it out again: DoRA and PiSSA, which need the base."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from trials.pissa import INIT, Originals, factors, save_as_plain
 
 
 class PeftAdapter:
-    """PEFT's LoRA adapter on a frozen base. The base is shared; `remove` leaves it as it was."""
+    """PEFT's adapter in a frozen base, which is nobody else's meanwhile; `remove` leaves it as it was."""
 
     def __init__(self, base: Any, config: TrialConfig, reference: str) -> None:
         """Adds the adapter.
@@ -70,9 +70,13 @@ class PeftAdapter:
         self._originals.subtract(self.model)
         self._initial = factors(self.model)
 
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The trainable weights, in the model's own order."""
-        return ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """What an optimizer updates, in the model's own order."""
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+    def named(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """`tensors`, which are named as `trainable` is, by PEFT's names: the same."""
+        return dict(tensors)
 
     def save(self, folder: Path) -> None:
         """Writes adapter_config.json and adapter_model.safetensors as PEFT does; PiSSA's as a plain adapter."""

@@ -9,10 +9,11 @@ from trials.batches import collate, join
 from trials.config import TrialConfig
 from trials.data import PreparedData
 from trials.lora import LoraWeights
-from trials.losses import label_losses, laid
+from trials.losses import label_losses
 from trials.memory import free_unused, is_out_of_memory
 from trials.model import BaseModel, linear_modules
-from trials.shares import Share, adapted
+from trials.passing import around
+from trials.shares import Share
 
 FEWEST, MOST = 256, 32768  # tokens that are tried
 # A pass of twice the tokens that does not train so many times as many a second is not worth its memory.
@@ -57,12 +58,12 @@ def tokens_a_second(base: BaseModel, data: PreparedData, weights: LoraWeights, t
     for _ in range(REPEATS + 1):  # the first warms up
         _wait(base)
         started = time.perf_counter()
-        with laid(base, batch), adapted(base.model, [Share(weights, 0, batch.tokens)]):
+        with around(base, batch, [Share(weights, 0, batch.tokens)]):
             torch.autograd.backward(label_losses(base, batch).sum())
         _wait(base)
         seconds.append(time.perf_counter() - started)
-        for _, parameter in weights.named_parameters():
-            parameter.grad = None
+        for weight in weights.trainable().values():
+            weight.grad = None
     return batch.tokens / min(seconds[1:])
 
 

@@ -4,7 +4,7 @@ Names, first weights and files are PEFT's: an adapter that is saved here loads w
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,14 @@ PREFIX = "base_model.model."
 class LoraWeights:
     """Factors A [rank, in] and B [out, rank] of every target module, in fp32 whatever the base has.
 
+    All A lie one after another in one tensor, and all B in another: what is done to every weight, a cast or a step of
+    the optimizer, is then one operation and not one a module.
+
     Attributes:
         scale: What B A is multiplied by: alpha / rank, with rsLoRA alpha / sqrt(rank).
         dropout: Share of the inputs of A that is dropped in training.
-        factors: A and B by the path of the module.
-        places: A module's place among them.
+        rank: Of every factor.
+        places: The path of every target module, and its place among them.
     """
 
     def __init__(self, base: Any, config: TrialConfig, reference: str) -> None:
@@ -43,21 +46,49 @@ class LoraWeights:
             ConfigError: The base has no module of a target's name.
         """
         self._config, self._reference = config, reference
+        self.rank, self.dropout = config.lora_rank, config.lora_dropout
         self.scale = config.lora_alpha / (math.sqrt(config.lora_rank) if config.use_rslora else config.lora_rank)
-        self.dropout = config.lora_dropout
-        self.factors: dict[str, tuple[nn.Parameter, nn.Parameter]] = {}
+        modules = targets(base, config.lora_target)
+        self.places = {path: place for place, path in enumerate(modules)}
+        self._sizes = [features(module) for module in modules.values()]
+        all_a, all_b = [], []
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            for path, module in targets(base, config.lora_target).items():
-                size_in, size_out = features(module)
+            for size_in, size_out in self._sizes:
                 # In PEFT's order, which makes both as linear layers first and then draws A again.
-                a = nn.Linear(size_in, config.lora_rank, bias=False)
-                b = nn.Linear(config.lora_rank, size_out, bias=False)
+                a = nn.Linear(size_in, self.rank, bias=False)
+                b = nn.Linear(self.rank, size_out, bias=False)
                 nn.init.kaiming_uniform_(a.weight, a=math.sqrt(5))
-                nn.init.zeros_(b.weight)
-                device = module.weight.device
-                self.factors[path] = (nn.Parameter(a.weight.data.to(device)), nn.Parameter(b.weight.data.to(device)))
-        self.places = {path: place for place, path in enumerate(self.factors)}
+                all_a.append(a.weight.data.flatten())
+                all_b.append(torch.zeros(b.weight.numel()))
+        device = next(iter(modules.values())).weight.device
+        self._a = nn.Parameter(torch.cat(all_a).to(device))
+        self._b = nn.Parameter(torch.cat(all_b).to(device))
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """What an optimizer updates: all A as one, and all B."""
+        return {"lora_A": self._a, "lora_B": self._b}
+
+    def named(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Views of `tensors`, which are shaped and named as `trainable` is, a factor each, by PEFT's names.
+
+        In the model's own order.
+        """
+        found = {}
+        a, b = self._split(tensors["lora_A"], tensors["lora_B"])
+        for path, place in self.places.items():
+            found[f"{PREFIX}{path}.lora_A.default.weight"] = a[place]
+            found[f"{PREFIX}{path}.lora_B.default.weight"] = b[place]
+        return found
+
+    def factors(self, dtype: torch.dtype) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """All A and all B in the order of `places`, in a type that gradients go through."""
+        return self._split(self._a.to(dtype), self._b.to(dtype))
+
+    def _split(self, a: torch.Tensor, b: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        parts_a = torch.split(a, [self.rank * size_in for size_in, _ in self._sizes])
+        parts_b = torch.split(b, [self.rank * size_out for _, size_out in self._sizes])
+        return [part.view(self.rank, -1) for part in parts_a], [part.view(-1, self.rank) for part in parts_b]
 
     @property
     def initial(self) -> Mapping[str, torch.Tensor]:
@@ -66,12 +97,6 @@ class LoraWeights:
 
     def begin_with(self, initial: Mapping[str, torch.Tensor]) -> None:
         """Does nothing, as nothing was taken out of the base."""
-
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The weights by PEFT's names, in the model's own order."""
-        for path, (a, b) in self.factors.items():
-            yield f"{PREFIX}{path}.lora_A.default.weight", a
-            yield f"{PREFIX}{path}.lora_B.default.weight", b
 
     def save(self, folder: Path) -> None:
         """Writes adapter_config.json and adapter_model.safetensors as PEFT does."""
@@ -90,7 +115,9 @@ class LoraWeights:
             inference_mode=True,
             base_model_name_or_path=self._reference,
         ).save_pretrained(folder)
-        named = {name.replace(".default", ""): p.detach().cpu() for name, p in self.named_parameters()}
+        detached = {name: weight.detach() for name, weight in self.trainable().items()}
+        # Copies: views of one tensor are not what a file may hold.
+        named = {name.replace(".default", ""): part.cpu().clone() for name, part in self.named(detached).items()}
         save_file(named, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
     def remove(self) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from trials.grouped import works_grouped
 from trials.row_attention import keeps_rows_apart
 
 
@@ -15,19 +16,25 @@ class Passes:
     Attributes:
         joined: Whether rows may lie one after another in one sequence; else they lie side by side and are padded.
         plain_output: Whether its logits are its output layer's and nothing more.
+        grouped: Whether several adapters at a layer are taken in products of groups: a GPU's way, in bf16.
         own_dropout: Whether it drops some of its own activations in training: by the process's generator of chance,
             which several runs cannot share.
     """
 
     joined: bool
     plain_output: bool
+    grouped: bool
     own_dropout: bool
 
 
 def find_passes(model: Any) -> Passes:
     """Finds out what a model in evaluation mode can do; nothing of it is changed."""
+    weight = model.get_input_embeddings().weight
     return Passes(
-        joined=keeps_rows_apart(model), plain_output=has_plain_output(model), own_dropout=has_own_dropout(model)
+        joined=keeps_rows_apart(model),
+        plain_output=has_plain_output(model),
+        grouped=weight.is_cuda and model.dtype == torch.bfloat16 and works_grouped(weight.device),
+        own_dropout=has_own_dropout(model),
     )
 
 

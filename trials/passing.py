@@ -35,7 +35,7 @@ def pass_together(base: BaseModel, runs: Sequence["LoraRun"]) -> None:
     adapters = [run.shared_weights for run in runs]
     shares = shares_of(adapters, batches, [run.chance for run in runs])
     batch = join(batches).to(base.device)
-    with in_mode(base, training=True), laid(base, batch), adapted(base.model, shares_in(base, batch, shares)):
+    with in_mode(base, training=True), around(base, batch, shares):
         losses = label_losses(base, batch)
         each = torch.tensor([1 / max(1, run.window_labels) for run in runs])
         weights = each.repeat_interleave(torch.tensor([part.labels for part in batches]))
@@ -61,12 +61,19 @@ def mean_losses(base: BaseModel, rows: TokenRows, adapters: Sequence[LoraWeights
             batches = [one] * len(adapters)
             batch = join(batches).to(base.device)
             shares = shares_of(adapters, batches, [None] * len(adapters))
-            with laid(base, batch), adapted(base.model, shares_in(base, batch, shares)):
+            with around(base, batch, shares):
                 losses = label_losses(base, batch)
             for place, own in enumerate(torch.split(losses, [one.labels] * len(adapters))):
                 totals[place] += float(own.sum())
             labels += one.labels
     return [total / max(1, labels) for total in totals]
+
+
+@contextlib.contextmanager
+def around(base: BaseModel, batch: MicroBatch, shares: Sequence[Share]) -> Iterator[None]:
+    """What forward and backward pass of a batch take place in: its rows laid out, and its adapters on their shares."""
+    with laid(base, batch), adapted(base.model, shares_in(base, batch, shares), grouped=base.passes.grouped):
+        yield
 
 
 def shares_of(

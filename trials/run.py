@@ -32,6 +32,9 @@ from trials.report import Report
 from trials.schedule import report_steps
 from trials.schedulers import make_scheduler
 
+# What AdamW keeps of every weight beside the number of its steps.
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
 
 class LoraRun:
     """A run in `folder`: its adapter and checkpoints are written there.
@@ -57,11 +60,11 @@ class LoraRun:
         self._base, self._data = base, data
         make = PeftAdapter if needs_base(config) else LoraWeights
         self._adapter: PeftAdapter | LoraWeights = make(base.model, config, base.reference)
-        self._named = dict(self._adapter.named_parameters())
+        self._weights = self._adapter.trainable()
         self.total_steps = config.total_steps(len(data.train))
         self._report_steps = report_steps(self.total_steps, config.evaluations)
         self._order = RowOrder(len(data.train), config.seed)
-        self._optimizer = make_optimizer(self._named, config)
+        self._optimizer = make_optimizer(self._weights, config)
         self._scheduler = make_scheduler(
             config.lr_scheduler_type, self._optimizer, config.warmup_ratio, self.total_steps
         )
@@ -82,7 +85,7 @@ class LoraRun:
     @property
     def trainable_parameters(self) -> int:
         """Weights of the adapter."""
-        return sum(parameter.numel() for parameter in self._named.values())
+        return sum(parameter.numel() for parameter in self._weights.values())
 
     def __iter__(self) -> Iterator[Report]:
         """Trains to the horizon; yields the reports from before a resume first, then each new one.
@@ -176,7 +179,7 @@ class LoraRun:
 
     def _optimizer_step(self) -> None:
         limit = self.config.max_grad_norm or math.inf
-        self._grad_norm = float(torch.nn.utils.clip_grad_norm_(self._named.values(), limit))
+        self._grad_norm = float(torch.nn.utils.clip_grad_norm_(self._weights.values(), limit))
         self._rate = float(self._optimizer.param_groups[0]["lr"])
         self._optimizer.step()
         self._scheduler.step()
@@ -212,11 +215,11 @@ class LoraRun:
         return report
 
     def _save(self) -> None:
-        tensors: dict[str, torch.Tensor] = {f"adapter.{name}": parameter for name, parameter in self._named.items()}
+        tensors = {f"adapter.{name}": part for name, part in self._adapter.named(self._weights).items()}
         tensors |= {f"initial.{name}": first for name, first in self._adapter.initial.items()}
-        for name, parameter in self._named.items():
-            for key, value in self._optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{key}.{name}"] = value
+        for key in MOMENTS:
+            moments = {name: self._optimizer.state[weight][key] for name, weight in self._weights.items()}
+            tensors |= {f"optimizer.{key}.{name}": part for name, part in self._adapter.named(moments).items()}
         tensors["rng.cpu"] = torch.get_rng_state()
         if self._base.device.type == "cuda":
             tensors["rng.cuda"] = torch.cuda.get_rng_state(self._base.device)
@@ -237,13 +240,15 @@ class LoraRun:
         tensors, values = checkpoint.tensors, checkpoint.values
         self._adapter.begin_with({name: tensors[f"initial.{name}"] for name in self._adapter.initial})
         with torch.no_grad():
-            for name, parameter in self._named.items():
-                parameter.copy_(tensors[f"adapter.{name}"])
-                state = {
-                    key: tensors[f"optimizer.{key}.{name}"].to(parameter.device if key != "step" else "cpu")
-                    for key in ("step", "exp_avg", "exp_avg_sq")
-                }
-                self._optimizer.state[parameter].update(state)
+            for name, part in self._adapter.named(self._weights).items():
+                part.copy_(tensors[f"adapter.{name}"])
+            for weight in self._weights.values():
+                fresh = {key: torch.zeros_like(weight) for key in MOMENTS}
+                self._optimizer.state[weight].update(fresh, step=torch.tensor(float(values["step"])))
+            for key in MOMENTS:
+                moments = {name: self._optimizer.state[weight][key] for name, weight in self._weights.items()}
+                for name, part in self._adapter.named(moments).items():
+                    part.copy_(tensors[f"optimizer.{key}.{name}"])
         torch.set_rng_state(tensors["rng.cpu"])
         if "rng.cuda" in tensors and self._base.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["rng.cuda"], self._base.device)

@@ -13,7 +13,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from trials.grouped import GroupedLinear
 from trials.lora import LoraWeights
+from trials.part import Part
 
 
 @dataclass(frozen=True)
@@ -35,16 +37,20 @@ class Share:
 
 
 @contextlib.contextmanager
-def adapted(base: Any, shares: Sequence[Share]) -> Iterator[None]:
-    """Puts the shares' adapters into a base's forward and backward pass, which both belong inside."""
+def adapted(base: Any, shares: Sequence[Share], *, grouped: bool = False) -> Iterator[None]:
+    """Puts the shares' adapters into a base's forward and backward pass, which both belong inside.
+
+    Args:
+        base: A transformers model without gradients.
+        shares: In the order of their tokens.
+        grouped: Whether several adapters at a layer are taken in products of groups.
+    """
     replaced: list[tuple[nn.Module, Any]] = []
-    paths = dict.fromkeys(path for share in shares for path in share.weights.factors)
     try:
-        for path in paths:
+        for path, parts in _parts(base, shares).items():
             module = base.get_submodule(path)
-            parts = [_Part(share, path) for share in shares if path in share.weights.factors]
             replaced.append((module, module.__dict__.get("forward")))
-            module.forward = _forward(module, parts)
+            module.forward = _forward(module, parts, grouped=grouped)
         yield
     finally:
         for module, before in replaced:
@@ -54,33 +60,31 @@ def adapted(base: Any, shares: Sequence[Share]) -> Iterator[None]:
                 module.forward = before
 
 
-class _Part:
-    """One adapter's factors at one module, and the tokens that they act on."""
-
-    def __init__(self, share: Share, path: str) -> None:
-        self.a, self.b = share.weights.factors[path]
-        self.scale, self.begin, self.end = share.weights.scale, share.begin, share.end
-        self.drops = share.weights.dropout if share.chance is not None else 0.0
-        # The module's place in the adapter and not in the pack, whose other adapters may have other targets.
-        self._seed = (share.chance or 0) + share.weights.places[path]
-
-    def dropped(self, x: torch.Tensor) -> torch.Tensor:
-        """`x` [tokens, in] as A sees it, or its gradient: the same inputs are dropped at every call."""
-        if not self.drops:
-            return x
-        generator = torch.Generator(x.device).manual_seed(self._seed)
-        mask = torch.empty_like(x).bernoulli_(1 - self.drops, generator=generator)
-        return x * mask.div_(1 - self.drops)
+def _parts(base: Any, shares: Sequence[Share]) -> dict[str, list[Part]]:
+    """What acts at each module, by its path."""
+    parts: dict[str, list[Part]] = {}
+    for share in shares:
+        weights = share.weights
+        all_a, all_b = weights.factors(base.dtype)
+        drops = weights.dropout if share.chance is not None else 0.0
+        for path, place in weights.places.items():
+            # By the module's place in the adapter and not in the pack, whose other adapters may have other targets.
+            seed = (share.chance or 0) + place
+            part = Part(all_a[place], all_b[place], weights.scale, share.begin, share.end, drops, seed)
+            parts.setdefault(path, []).append(part)
+    return parts
 
 
-def _forward(module: Any, parts: Sequence[_Part]) -> Any:
+def _forward(module: Any, parts: Sequence[Part], *, grouped: bool) -> Any:
     """The forward of a module with adapters on it."""
     plain = type(module) is nn.Linear and "forward" not in module.__dict__ and not module.weight.requires_grad
     own = module.forward
-    factors = [factor for part in parts for factor in (part.a, part.b)]
+    function = GroupedLinear if grouped and len(parts) > 1 else AdaptedLinear
 
     def fused(x: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = _AdaptedLinear.apply(x, module.weight, module.bias, parts, *factors)  # type: ignore[no-untyped-call]
+        # Of another type or device than the base's first weights only where a model mixes them.
+        factors = [factor.to(x.device, x.dtype) for part in parts for factor in (part.a, part.b)]
+        found: torch.Tensor = function.apply(x, module.weight, module.bias, parts, *factors)  # type: ignore[no-untyped-call]
         return found
 
     def added(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -90,19 +94,20 @@ def _forward(module: Any, parts: Sequence[_Part]) -> Any:
     return fused if plain else added
 
 
-def _change(x: torch.Tensor, parts: Sequence[_Part], size: int) -> torch.Tensor:
+def _change(x: torch.Tensor, parts: Sequence[Part], size: int) -> torch.Tensor:
     """What the adapters add to a module's output, [tokens, out]; of quantised modules and GPT-2's."""
     flat = x.reshape(-1, x.shape[-1])
     pieces, done = [], 0
     for part in parts:
         seen = part.dropped(flat[part.begin : part.end])
-        low = functional.linear(seen, part.a.to(x.dtype))
-        pieces += [flat.new_zeros(part.begin - done, size), functional.linear(low, part.b.to(x.dtype)) * part.scale]
+        low = functional.linear(seen, part.a.to(x.device, x.dtype))
+        high = functional.linear(low, part.b.to(x.device, x.dtype))
+        pieces += [flat.new_zeros(part.begin - done, size), high * part.scale]
         done = part.end
     return torch.cat([*pieces, flat.new_zeros(len(flat) - done, size)])
 
 
-class _AdaptedLinear(torch.autograd.Function):
+class AdaptedLinear(torch.autograd.Function):
     """A frozen linear layer with adapters: their part is added in place, forward and backward.
 
     Autograd's own way would write the whole output, and the whole gradient of the input, once more for each.
@@ -117,10 +122,9 @@ class _AdaptedLinear(torch.autograd.Function):
         y = functional.linear(flat, weight, bias)
         kept = []
         for part, a, b in zip(parts, factors[::2], factors[1::2], strict=True):
-            cast_a, cast_b = a.to(x.dtype), b.to(x.dtype)
-            low = part.dropped(flat[part.begin : part.end]) @ cast_a.t()
-            y[part.begin : part.end].addmm_(low, cast_b.t(), alpha=part.scale)
-            kept += [cast_a, cast_b, low]
+            low = part.dropped(flat[part.begin : part.end]) @ a.t()
+            y[part.begin : part.end].addmm_(low, b.t(), alpha=part.scale)
+            kept += [a, b, low]
         ctx.parts, ctx.shape = parts, x.shape
         ctx.save_for_backward(flat, weight, *kept)
         return y.view(*x.shape[:-1], y.shape[-1])
@@ -136,7 +140,7 @@ class _AdaptedLinear(torch.autograd.Function):
             own = grad[part.begin : part.end]
             grad_low = (own @ b).mul_(part.scale)
             seen = part.dropped(flat[part.begin : part.end])
-            grads += [(grad_low.t() @ seen).to(part.a.dtype), (own.t() @ low).mul_(part.scale).to(part.b.dtype)]
+            grads += [grad_low.t() @ seen, (own.t() @ low).mul_(part.scale)]
             if grad_x is not None and part.drops:
                 grad_x[part.begin : part.end] += part.dropped(grad_low @ a)
             elif grad_x is not None:

@@ -30,7 +30,7 @@ def disturb(adapter: PeftAdapter) -> None:
     """Give every adapter weight another value: a fresh adapter changes nothing, having a zero factor."""
     torch.manual_seed(5)
     with torch.no_grad():
-        for _, parameter in adapter.named_parameters():
+        for _, parameter in adapter.trainable().items():
             parameter.add_(torch.randn_like(parameter) * 0.1)
 
 
@@ -61,7 +61,7 @@ def test_another_seed_gives_other_first_weights(tiny_base: BaseModel) -> None:
 
 def test_only_the_adapter_is_trained_with_its_rank_on_its_targets(tiny_base: BaseModel) -> None:
     adapter = PeftAdapter(tiny_base.model, tiny_config(lora_target=("v_proj", "up_proj"), lora_rank=3), "")
-    shapes = {name.split("layers.")[1]: tuple(p.shape) for name, p in adapter.named_parameters()}
+    shapes = {name.split("layers.")[1]: tuple(p.shape) for name, p in adapter.trainable().items()}
     adapter.remove()
     assert len(shapes) == 2 * 2 * 2
     assert shapes["0.self_attn.v_proj.lora_A.default.weight"] == (3, 32)
@@ -71,7 +71,7 @@ def test_only_the_adapter_is_trained_with_its_rank_on_its_targets(tiny_base: Bas
 def test_adapter_weights_are_fp32_on_a_bf16_base(tiny_folder: Path) -> None:
     base = load_base(tiny_folder, "tiny", "bf16")
     adapter = PeftAdapter(base.model, tiny_config(), base.reference)
-    assert {p.dtype for _, p in adapter.named_parameters()} == {torch.float32}
+    assert {p.dtype for _, p in adapter.trainable().items()} == {torch.float32}
     assert base.model.model.layers[0].self_attn.q_proj.base_layer.weight.dtype == torch.bfloat16
 
 

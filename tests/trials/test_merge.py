@@ -63,7 +63,7 @@ def changed_adapter(base: BaseModel, folder: Path, seed: int = 1, **config: Any)
     adapter = PeftAdapter(base.model, tiny_config(**config), base.reference)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for _, parameter in adapter.named_parameters():
+        for _, parameter in adapter.trainable().items():
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
     adapter.save(folder)
     adapter.remove()

@@ -94,8 +94,8 @@ def test_any_run_has_the_losses_that_it_has_alone(
 def spoil(run: LoraRun) -> None:
     """Lets a run diverge: no weight of its is a number."""
     with torch.no_grad():
-        for _, parameter in run._adapter.named_parameters():
-            parameter.fill_(float("nan"))
+        for weight in run._weights.values():
+            weight.fill_(float("nan"))
 
 
 def test_each_trains_its_own_weights_alone(tiny_base: BaseModel, tiny_data: PreparedData, tmp_path: Path) -> None:

@@ -209,7 +209,11 @@ def test_gradients_are_those_of_the_dequantised_weights_also_after_an_evaluation
         run.evaluate()
         run._optimizer_step = lambda: None  # type: ignore[method-assign]
         pass_together(base, [run])
-        found = [p.grad.clone() for p in run._named.values() if p.grad is not None]
+        found = list(
+            run._adapter.named(
+                {name: p.grad.clone() for name, p in run._weights.items() if p.grad is not None}
+            ).values()
+        )
         run.close()
         return found
 
@@ -263,7 +267,7 @@ def test_a_bf16_base_is_quantised_too(tiny_folder: Path, tiny_data: PreparedData
     base = load_base(tiny_folder, "tiny", "bf16", quantization_bit=4)
     assert base.model.model.layers[0].self_attn.q_proj.compute_dtype == torch.bfloat16
     adapter = PeftAdapter(base.model, config(base), "")
-    assert {p.dtype for _, p in adapter.named_parameters()} == {torch.float32}
+    assert {p.dtype for _, p in adapter.trainable().items()} == {torch.float32}
     adapter.remove()
     reports = run_to_end(config(base, lora_alpha=32), base, tiny_data, tmp_path)
     assert reports[-1].eval_loss < reports[0].eval_loss

@@ -138,7 +138,7 @@ def test_pissa_on_gpt2s_transposed_modules(tmp_path: Path) -> None:
     adapter = PeftAdapter(base, tiny_config(lora_target=("c_attn",), pissa_init=True), "gpt2")
     assert torch.allclose(logits(base), wanted, atol=1e-5)
     with torch.no_grad():
-        for _, parameter in adapter.named_parameters():
+        for _, parameter in adapter.trainable().items():
             parameter.add_(0.1)
     adapter.save(tmp_path)
     changed = logits(adapter.model)
@@ -182,8 +182,8 @@ def test_a_resumed_pissa_run_takes_its_own_first_factors_out_of_the_base(
 def test_loraplus_gives_the_b_factors_a_rate_of_their_own(tiny_base: BaseModel) -> None:
     config = tiny_config(loraplus_lr_ratio=8.0, learning_rate=1e-3, weight_decay=0.1)
     adapter = PeftAdapter(tiny_base.model, config, "")
-    optimizer = make_optimizer(dict(adapter.named_parameters()), config)
-    names = {id(p): name for name, p in adapter.named_parameters()}
+    optimizer = make_optimizer(adapter.trainable(), config)
+    names = {id(p): name for name, p in adapter.trainable().items()}
     rates = {names[id(p)]: group["lr"] for group in optimizer.param_groups for p in group["params"]}
     decays = {group["weight_decay"] for group in optimizer.param_groups if group["params"]}
     adapter.remove()

@@ -80,7 +80,7 @@ def lora_weights(model: Any) -> dict[str, torch.Tensor]:
 
 def weights_of(run: LoraRun) -> dict[str, torch.Tensor]:
     """Return copies of a run's adapter weights by PEFT's names."""
-    return {name: p.detach().clone() for name, p in run._adapter.named_parameters()}
+    return {name: p.detach().clone() for name, p in run._adapter.named(run._weights).items()}
 
 
 @contextlib.contextmanager
