@@ -13,6 +13,7 @@ from trials.memory import free_unused, is_out_of_memory
 from trials.model import BaseModel
 from trials.passing import mean_losses, pass_together
 from trials.protocol import Failed, Finished, Job, Message, Saved, Stop, Told
+from trials.quantization import checkpoint_activations
 from trials.run import LoraRun, needs_base
 
 
@@ -120,11 +121,11 @@ class Crew:
             self._fail(again[0].job, _explained(failed, again[0].run), again[0].run)
 
     def _smaller(self, run: LoraRun) -> bool:
-        """Makes the room smaller than a run's last pass; False when that was a single row."""
-        if run.passed_rows == 1:
-            return False
-        self._base.room.halve(run.passed_tokens)
-        return True
+        """Makes a pass need less: half the tokens, and for a single row activations computed twice; False if it has."""
+        if run.passed_rows > 1:
+            self._base.room.halve(run.passed_tokens)
+            return True
+        return checkpoint_activations(self._base.model)
 
     def _evaluate(self, members: Sequence[Member]) -> None:
         """Evaluates these together, and reports each."""

@@ -40,10 +40,12 @@ def label_losses(base: BaseModel, batch: MicroBatch) -> torch.Tensor:
     if base.passes.plain_output:
         hidden = _before_output(base.model, places, inputs)
         head = base.model.get_output_embeddings()
+        wanted = wanted.to(hidden.device)  # another than the first one's where a model is spread over GPUs
         losses: torch.Tensor = _PlainLosses.apply(hidden, head.weight, head.bias, wanted)  # type: ignore[no-untyped-call]
         return losses
     logits = base.model(**inputs).logits
-    return functional.cross_entropy(logits.reshape(-1, logits.shape[-1])[places].float(), wanted, reduction="none")
+    labelled = logits.reshape(-1, logits.shape[-1])[places.to(logits.device)]
+    return functional.cross_entropy(labelled.float(), wanted.to(logits.device), reduction="none")
 
 
 class _Reached(Exception):
@@ -64,7 +66,7 @@ def _before_output(model: Any, places: torch.Tensor, inputs: dict[str, torch.Ten
             model(**inputs)
     finally:
         hook.remove()
-    return seen[0].reshape(-1, seen[0].shape[-1])[places]
+    return seen[0].reshape(-1, seen[0].shape[-1])[places.to(seen[0].device)]
 
 
 class _PlainLosses(torch.autograd.Function):

@@ -108,7 +108,13 @@ def prepare(model: Any) -> bool:
             # On CPUs with avx512_bf16, bitsandbytes repacks weights at the first evaluation, into a form that has
             # no gradient; training would go on in silence, with wrong gradients.
             module.support_avx512bf16_for_cpu = False
-    if not getattr(model, "supports_gradient_checkpointing", False):
+    return checkpoint_activations(model)
+
+
+def checkpoint_activations(model: Any) -> bool:
+    """Lets a model compute activations again in the backward pass instead of keeping them; whether that is new."""
+    at_work = any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+    if at_work or not getattr(model, "supports_gradient_checkpointing", False):
         return False
     # At work in training mode only; in the form that torch's documentation advises.
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

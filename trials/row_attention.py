@@ -21,10 +21,12 @@ FOREIGN = ("softcap", "s_aux", "position_bias", "head_mask", "sinks")
 class _Rows:
     """Where the rows of the pass that is under way begin and end. One for the process, as it does one pass at a time.
 
-    Not a context variable: a backward pass computes layers again on threads of its own.
+    Not a context variable: a backward pass computes layers again on threads of its own. Rows are `side_by_side` on a
+    GPU.
     """
 
     bounds: tuple[tuple[int, int], ...] = ()
+    side_by_side = torch.cuda.is_available()
 
 
 def attend(
@@ -60,25 +62,55 @@ def attend(
     asked = [name for name in FOREIGN if others.get(name) is not None]
     if asked or attention_mask is not None or others.get("is_causal") is False or query.shape[0] != 1:
         raise NotImplementedError(f"attention with {', '.join(asked) or 'a mask'}")
+    by_row = len(_Rows.bounds) == 1 or not _Rows.side_by_side
+    settings = {"dropout_p": dropout, "scale": scaling, "enable_gqa": query.shape[1] != key.shape[1]}
+    attention = _one_by_one if by_row else _side_by_side
+    return attention(query, key, value, sliding_window, settings), None
+
+
+def _one_by_one(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, window: int | None, settings: Any
+) -> torch.Tensor:
+    """A product a row: nothing is padded."""
     found = []
     for begin, end in _Rows.bounds:
-        window = None
-        if sliding_window is not None and end - begin > sliding_window:
-            ones = torch.ones(end - begin, end - begin, dtype=torch.bool, device=query.device)
-            window = ones.tril().triu(1 - sliding_window)
-        found.append(
-            functional.scaled_dot_product_attention(
-                query[:, :, begin:end],
-                key[:, :, begin:end],
-                value[:, :, begin:end],
-                attn_mask=window,
-                dropout_p=dropout,
-                is_causal=window is None,
-                scale=scaling,
-                enable_gqa=query.shape[1] != key.shape[1],
-            )
-        )
-    return torch.cat(found, dim=2).transpose(1, 2).contiguous(), None
+        query_here, key_here, value_here = (part[:, :, begin:end] for part in (query, key, value))
+        found.append(_causal(query_here, key_here, value_here, window, settings))
+    return torch.cat(found, dim=2).transpose(1, 2).contiguous()
+
+
+def _side_by_side(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, window: int | None, settings: Any
+) -> torch.Tensor:
+    """One product of all rows, padded for it and for nothing else: a GPU's time goes by the number of products."""
+    lengths = torch.tensor([end - begin for begin, end in _Rows.bounds], device=query.device)
+    begins = torch.tensor([begin for begin, _ in _Rows.bounds], device=query.device)
+    longest = max(end - begin for begin, end in _Rows.bounds)
+    within = torch.arange(longest, device=query.device)
+    # Behind a row's end its last token stands in; no earlier token sees it, and its own result is not taken.
+    places = begins[:, None] + torch.minimum(within[None], lengths[:, None] - 1)
+    rows, tokens = len(lengths), query.shape[2]
+    queries, keys, values = (
+        part[0].index_select(1, places.flatten()).view(part.shape[1], rows, longest, -1).transpose(0, 1)
+        for part in (query, key, value)
+    )
+    found = _causal(queries, keys, values, window, settings)
+    row = torch.repeat_interleave(torch.arange(rows, device=query.device), lengths, output_size=tokens)
+    taken = row * longest + torch.arange(tokens, device=query.device) - begins[row]
+    return found.transpose(1, 2).flatten(0, 1).index_select(0, taken)[None]
+
+
+def _causal(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, window: int | None, settings: Any
+) -> torch.Tensor:
+    """Causal attention in each row, [rows, heads, seq, size]."""
+    length, mask = query.shape[2], None
+    if window is not None and length > window:
+        ones = torch.ones(length, length, dtype=torch.bool, device=query.device)
+        mask = ones.tril().triu(1 - window)
+    return functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, is_causal=mask is None, **settings
+    )
 
 
 @contextlib.contextmanager

@@ -239,6 +239,7 @@ def test_a_single_row_without_memory_is_told_and_the_next_job_works(
 ) -> None:
     with monkeypatch.context() as context:
         limited(context, 5, no_memory)
+        context.setattr(type(jobs.crew._base.model), "supports_gradient_checkpointing", False)
         jobs.job(0, lora_rank=8)
         jobs.to_end()
     failed = jobs.last(0)
@@ -249,6 +250,29 @@ def test_a_single_row_without_memory_is_told_and_the_next_job_works(
     jobs.job(1)
     jobs.to_end()
     assert isinstance(jobs.last(1), Finished)
+
+
+def test_a_single_row_without_memory_is_tried_with_activations_computed_twice(
+    jobs: Jobs, tiny_base: BaseModel, tiny_data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"lora_dropout": 0.3, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 8}
+    wanted = alone(tiny_base, tiny_data, tmp_path, **settings)
+    model = tiny_base.model
+
+    def losses(base: BaseModel, batch: MicroBatch) -> torch.Tensor:
+        if torch.is_grad_enabled() and not model.is_gradient_checkpointing:
+            raise no_memory()
+        return label_losses(base, batch)
+
+    monkeypatch.setattr("trials.passing.label_losses", losses)
+    jobs.job(0, **settings)
+    try:
+        jobs.to_end()
+        assert model.is_gradient_checkpointing
+        assert isinstance(jobs.last(0), Finished)
+    finally:
+        model.gradient_checkpointing_disable()
+    assert_near([jobs.reports(0)], [wanted])
 
 
 def test_an_unforeseen_failure_is_told_of_the_run_that_has_it_alone(

@@ -10,6 +10,7 @@ import transformers
 from torch.nn import functional
 
 from trials import losses as losses_module
+from trials import row_attention
 from trials.batches import MicroBatch, collate
 from trials.losses import label_losses, laid
 from trials.model import BaseModel
@@ -69,10 +70,18 @@ def alone(model: Any, rows: TokenRows, index: int) -> torch.Tensor:
     return functional.cross_entropy(logits.float(), ids[1:], reduction="none")[labels]
 
 
+@pytest.mark.parametrize("side_by_side", [False, True])
 @pytest.mark.parametrize(("name", "settings", "joined", "plain"), KINDS.values(), ids=KINDS)
 def test_a_row_among_others_has_the_losses_that_it_has_alone(
-    tiny_base: BaseModel, name: str, settings: dict[str, Any], joined: bool, plain: bool
+    tiny_base: BaseModel,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    settings: dict[str, Any],
+    joined: bool,
+    plain: bool,
+    side_by_side: bool,
 ) -> None:
+    monkeypatch.setattr(row_attention._Rows, "side_by_side", side_by_side)
     model, rows = make(name, settings), some_rows()
     base = base_of(model, tiny_base)
     assert (base.passes.joined, base.passes.plain_output) == (joined, plain)
