@@ -6,13 +6,12 @@ from spaces.parameter import Choice, Int
 from spaces.space import SearchSpace
 from sweep.batch_table import FEWEST_PARAMETERS, BatchRow, table_row
 from sweep.budget import REFERENCE_BATCH
+from sweep.memory import token_bytes
 from trials.protocol import DeviceFacts, ModelFacts
 
 BATCH = "effective_batch_size"
 # On the CPU eight rows already keep the units busy, and fewer rows are padded less (measured).
 MOST_CPU_ROWS = 8
-# Numbers of the hidden size that a token leaves in a layer for the backward pass.
-KEPT_BY_A_LAYER = 20
 MOST_TOLD = 4  # batches that a note goes through
 
 
@@ -36,7 +35,12 @@ class BatchLimit:
 
 
 def batch_limit(
-    model: ModelFacts, device: DeviceFacts, cutoff_len: int, sharing: int = 1, asked: int | None = None
+    model: ModelFacts,
+    device: DeviceFacts,
+    cutoff_len: int,
+    sharing: int = 1,
+    asked: int | None = None,
+    ratio: float = 1.0,
 ) -> BatchLimit:
     """What the user asked for; else the smaller of what memory holds and what the guide's table (3.3) has.
 
@@ -49,8 +53,9 @@ def batch_limit(
         cutoff_len: Tokens of a row.
         sharing: Trials at once on the device, which share its memory.
         asked: per_device_train_batch_size; None when not asked for.
+        ratio: What was measured of a trial's memory, in shares of what was reckoned.
     """
-    fitting = fitting_rows(model, device, cutoff_len, sharing)
+    fitting = fitting_rows(model, device, cutoff_len, sharing, ratio)
     holds = f"memory is reckoned to hold {fitting}"
     row = None if device.name == "cpu" else table_row(device.memory_bytes / sharing)
     sized = row if model.parameters >= FEWEST_PARAMETERS else None
@@ -69,18 +74,20 @@ def batch_limit(
     return BatchLimit(most, where, fitting, row=row)
 
 
-def fitting_rows(model: ModelFacts, device: DeviceFacts, cutoff_len: int, sharing: int = 1) -> int:
+def fitting_rows(model: ModelFacts, device: DeviceFacts, cutoff_len: int, sharing: int = 1, ratio: float = 1.0) -> int:
     """Rows that memory is reckoned to hold in one forward pass; at least one.
 
-    A row's activations are taken as 20 numbers of the hidden size a token and layer, and its logits as three
-    copies of the vocabulary in fp32 (logits, their gradient, the softmax); half of the free memory is given to
-    them, shared by the trials that run on the device at once. With gradient checkpointing a layer keeps its input
-    alone, and the 20 are those of the one layer that is computed again.
+    Half of the free memory is given to their activations, shared by the trials that run on the device at once.
+
+    Args:
+        model: The base model.
+        device: Its memory.
+        cutoff_len: Tokens of a row.
+        sharing: Trials at once on the device.
+        ratio: What was measured of a trial's memory, in shares of what was reckoned.
     """
-    width = 2 if model.dtype == "bf16" else 4
-    kept = model.layers + KEPT_BY_A_LAYER if model.gradient_checkpointing else KEPT_BY_A_LAYER * model.layers
-    row = cutoff_len * (kept * model.hidden_size * width + 3 * 4 * model.vocab_size)
-    return max(1, device.free_bytes // 2 // sharing // row)
+    row = cutoff_len * token_bytes(model) * ratio
+    return max(1, int(device.free_bytes / 2 / sharing / row))
 
 
 def micro_batch(effective: int, rows: int) -> int:

@@ -10,19 +10,22 @@ class EnvironmentFault(Exception):
 
 
 class WorkerDied(Exception):
-    """A worker process ended in the middle of a trial. The message says how, the detail holds its last words."""
+    """A worker process ended in the middle of a trial. The message says how, the detail holds its last words.
 
-    def __init__(self, message: str, detail: str = "") -> None:
+    `orderly` says that it ended by itself, since another of its trials broke in a way that nobody foresaw.
+    """
+
+    def __init__(self, message: str, detail: str = "", *, orderly: bool = False) -> None:
         super().__init__(message)
-        self.detail = detail
+        self.detail, self.orderly = detail, orderly
 
 
 class TrialFailed(Exception):
-    """A trial ended with an error in its worker. `detail` is the traceback's end."""
+    """A trial ended with an error in its worker. `detail` is the traceback's end; `short` says it lacked memory."""
 
-    def __init__(self, message: str, detail: str = "") -> None:
+    def __init__(self, message: str, detail: str = "", *, short: bool = False) -> None:
         super().__init__(message)
-        self.detail = detail
+        self.detail, self.short = detail, short
 
 
 class TrialParked(BaseException):

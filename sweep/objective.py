@@ -15,14 +15,16 @@ from sweep.errors import SweepError, TrialFailed, TrialInterrupted, TrialParked,
 from sweep.follow import Ending, Follower
 from sweep.judging import Judge
 from sweep.launchers.base import Launcher
+from sweep.memory import Memory
 from sweep.plan import Plan, suggest
 from sweep.progress import Progress, StudyView, TrialView
 from sweep.recovery import OWNER, first_number, lost_numbers, this_process
 from sweep.results import Results, target_name
 from sweep.scaling import usual_learning_rate
-from sweep.study import INFEASIBLE, best_trial, finished_trials
+from sweep.study import best_trial, finished_trials
 from sweep.trial_diagnosis import diagnose_trial, logged_curve
 from sweep.trial_files import delete_adapter, delete_checkpoints, trial_folder, write_config
+from sweep.untrained import check_constraints, check_memory
 from trials.config import TrialConfig
 from trials.schedule import learning_progress, report_steps, warmup_steps
 
@@ -47,6 +49,7 @@ class Session:
         keep_adapters: Adapters that are kept: those of the best so many trials.
         audit: Share of the condemned trials that run on all the same.
         to_begin: Trials that are still to be begun.
+        memory: What is known of the device's.
         stopping: Set when no trial should begin or be tried again.
     """
 
@@ -60,6 +63,7 @@ class Session:
     keep_adapters: int
     audit: float = 0.0
     to_begin: int = 0
+    memory: Memory = field(default_factory=Memory)
     stopping: threading.Event = field(default_factory=threading.Event)
     ending: threading.Lock = field(default_factory=threading.Lock)
 
@@ -79,26 +83,11 @@ def make_objective(session: Session) -> Callable[[optuna.Trial], float]:
         if session.stopping.is_set():
             raise TrialInterrupted
         params = session.plan.space.walk(lambda parameter: suggest(trial, parameter))
-        _check_constraints(session.plan, trial, params, tell=not continued)
+        check_constraints(session.plan, trial, params, tell=not continued)
+        check_memory(session.plan, session.memory, trial, params)
         return OneTrial(session, trial, params).run()
 
     return objective
-
-
-def _check_constraints(plan: Plan, trial: optuna.Trial, params: Mapping[str, Any], *, tell: bool) -> None:
-    """Tells the sampler how far constraints are broken; a trial that breaks one is not trained.
-
-    A trial that is continued has told before, and Optuna takes each constraint once.
-    """
-    violations = plan.space.violations(params)
-    if tell:
-        for name, violation in violations.items():
-            trial.set_constraint(name, violation)
-    broken = sorted(name for name, violation in violations.items() if violation > 0)
-    if broken:
-        reason = f"not trained: breaks the constraint {', '.join(broken)}"
-        trial.set_user_attr(INFEASIBLE, reason)
-        raise optuna.TrialPruned(reason)
 
 
 class OneTrial:
@@ -157,6 +146,7 @@ class OneTrial:
             self._session.progress.trial_ended(view)
             raise
         except (TrialFailed, WorkerDied) as error:
+            self._learn_memory(error)
             self._trial.set_user_attr("error", f"{error}\n{error.detail}".strip())
             self._end(Ending("failed", str(error), None))
             raise
@@ -164,6 +154,7 @@ class OneTrial:
             self._end(Ending("failed", str(error), None))
             self._session.stop()
             raise
+        self._learn_memory()
         if ending.state == "parked":
             self._park(ending)
             raise TrialParked
@@ -172,6 +163,18 @@ class OneTrial:
         if ending.state == "pruned" or best is None:
             raise optuna.TrialPruned(ending.told)
         return best.eval_loss
+
+    def _learn_memory(self, error: Exception | None = None) -> None:
+        """Lets later trials of the study know what this one needed, or that it was too much."""
+        session, ready = self._session, self._session.plan.ready
+        reports = self._follower.curve.reports
+        if isinstance(error, TrialFailed) and error.short:
+            session.memory.ran_out(ready.model, self._config)
+        elif not reports or not session.memory.measured(
+            ready.model, ready.device, self._config, session.plan.sharing, reports[-1]
+        ):
+            return
+        session.memory.keep(self._trial.study, ready.device.name)
 
     def give_up(self, reason: str) -> None:
         """Ends a parked trial as pruned, with what it has shown."""
@@ -204,7 +207,7 @@ class OneTrial:
             try:
                 return self._follower.follow(run)
             except WorkerDied as error:
-                deaths += 1
+                deaths += not error.orderly  # that it ended is then another trial's doing
                 if session.stopping.is_set():
                     raise TrialInterrupted from error
                 if deaths > MOST_WORKER_DEATHS:

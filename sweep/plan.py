@@ -43,6 +43,7 @@ class Plan:
         seed: The study's.
         early_stopping_patience: Evaluations without improvement that end a trial; 0 for never.
         sharing: Trials at once on one device, which share its memory.
+        memory_ratio: What was measured of a trial's memory, in shares of what was reckoned.
         rows_at_once: per_device_train_batch_size where the user asked for it; None to decide by the device.
     """
 
@@ -52,6 +53,7 @@ class Plan:
     seed: int
     early_stopping_patience: int
     sharing: int = 1
+    memory_ratio: float = 1.0
     rows_at_once: int | None = None
 
     @property
@@ -63,7 +65,14 @@ class Plan:
     def batch_limit(self) -> BatchLimit:
         """How many rows may pass forward at once."""
         ready = self.ready
-        return batch_limit(ready.model, ready.device, self.budget.cutoff_len, self.sharing, self.rows_at_once)
+        return batch_limit(
+            ready.model,
+            ready.device,
+            self.budget.cutoff_len,
+            self.sharing,
+            self.rows_at_once,
+            self.memory_ratio,
+        )
 
     def config(self, params: Mapping[str, Any]) -> TrialConfig:
         """One trial's settings.

@@ -10,9 +10,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweep.errors import SweepError
 from sweep.objective import Session
+from sweep.study import INFEASIBLE
 
 # Failures in a row after which the next trial would only fail too.
 MOST_FAILURES_IN_A_ROW = 3
+# Settings that break a constraint, or find no memory, after which a search has none left that can be trained.
+MOST_UNTRAINED_IN_A_ROW = 200
 HELP_FAILED = "What finished is recorded. `sweep show` lists the reasons; the same line again goes on."
 
 
@@ -21,23 +24,30 @@ class FailureWatch:
 
     def __init__(self) -> None:
         self._in_a_row: list[FrozenTrial] = []
+        self._untrained = 0
+        self._why = ""
         self._lock = threading.Lock()
 
     def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Takes an ended trial; Optuna calls it."""
         with self._lock:
-            self._in_a_row = [*self._in_a_row, trial] if trial.state == TrialState.FAIL else []
+            self._why = trial.user_attrs.get(INFEASIBLE, "")
+            self._untrained = self._untrained + 1 if self._why else 0
+            if not self._why:
+                self._in_a_row = [*self._in_a_row, trial] if trial.state == TrialState.FAIL else []
 
     def hopeless(self) -> bool:
         """Whether the next trial would only fail too."""
-        return len(self._in_a_row) >= MOST_FAILURES_IN_A_ROW
+        return len(self._in_a_row) >= MOST_FAILURES_IN_A_ROW or self._untrained >= MOST_UNTRAINED_IN_A_ROW
 
     def raise_if_hopeless(self) -> None:
         """Ends the sweep if it has to be.
 
         Raises:
-            SweepError: So many trials failed in a row; says which, and the last one's reason.
+            SweepError: So many trials failed, or could not be trained, in a row; says which, and the last one's reason.
         """
+        if self._untrained >= MOST_UNTRAINED_IN_A_ROW:
+            raise SweepError(f"{self._untrained} settings one after the other were {self._why}\n{HELP_FAILED}")
         if self.hopeless():
             numbers = ", ".join(str(trial.number) for trial in self._in_a_row)
             reason = self._in_a_row[-1].user_attrs.get("reason") or "no reason was recorded"

@@ -24,6 +24,8 @@ from sweep.expanding import expanded, make_expander, recorded, summarised
 from sweep.faults import explained
 from sweep.launchers.base import Launcher
 from sweep.launchers.local import LocalLauncher
+from sweep.memory import Memory
+from sweep.memory_notes import memory_notes
 from sweep.objective import Session, clean_up
 from sweep.options import SweepOptions
 from sweep.packing import packing_note, trials_at_once
@@ -109,8 +111,11 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, console: Conso
     scaling, design, plan, notes = _fit(options, asked, ready)
     storage = open_storage(options.storage, create=True)
     identity = Identity.of(asked.design.space, asked.budget, options.seed, ready, scaling, design.kind)
+    memory_notes(plan, Memory())  # before the study is made
     study = _open_study(options, asked, storage, identity, design.space)
     _remember(study, options, asked, ready)
+    memory = Memory.of(study, ready.device.name)
+    plan = replace(plan, memory_ratio=memory.ratio)
     cells = design.cells_in(plan.space)[: asked.total]
     sampler = SeededTPE(options.seed, asked.total)
     grown = recorded(study)
@@ -125,6 +130,7 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, console: Conso
         unpark(study)
     results.close_failed(trial.number for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
     done = len(finished_trials(study))
+    notes += memory_notes(plan, memory)
     notes += [f"{knob} has {told}" for knob, told in summarised(grown).items()]
     told = header.lines(
         plan,
@@ -149,6 +155,7 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, console: Conso
             total=asked.total,
             keep_adapters=options.keep_adapters,
             audit=options.audit,
+            memory=memory,
         )
         with stop_on_signals(session), explained(options.storage):
             try:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from trials.batches import EVALUATION_TOKENS
 from trials.data import PreparedData
-from trials.errors import TrialsError
+from trials.errors import MemoryShortError, TrialsError
 from trials.memory import free_unused, is_out_of_memory
 from trials.model import BaseModel
 from trials.passing import mean_losses, pass_together
@@ -183,7 +183,7 @@ def _explained(error: Exception, run: LoraRun) -> Exception:
     """What is told of memory that is out for one row: that nothing smaller can be tried."""
     if not is_out_of_memory(error):
         return error
-    return TrialsError(
+    return MemoryShortError(
         f"out of memory with a single row of {run.passed_tokens} tokens and rank {run.config.lora_rank} on "
         f"{', '.join(run.config.lora_target)}; a lower cutoff_len or quantization_bit needs less"
     )

@@ -9,6 +9,10 @@ class ConfigError(TrialsError):
     """A training field has a value that it cannot have."""
 
 
+class MemoryShortError(TrialsError):
+    """A run needs more memory than the device has, at its smallest."""
+
+
 class DataError(TrialsError):
     """A data set cannot be read, or has no rows that can be used."""
 

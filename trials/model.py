@@ -15,6 +15,7 @@ from torch import nn
 from trials.default_model import NAME as DEFAULT_NAME
 from trials.default_model import default_model
 from trials.errors import ModelError
+from trials.lora import features, targets
 from trials.memory import Room
 from trials.merged import read_origin
 from trials.passes import Passes, find_passes
@@ -68,6 +69,7 @@ class BaseModel:
                 name=torch.cuda.get_device_name(0),
                 memory_bytes=sum(total for _, total in memory),
                 free_bytes=sum(free for free, _ in memory),
+                used_bytes=sum(torch.cuda.memory_allocated(index) for index in range(count)),
             )
         total, available = system_memory()
         return DeviceFacts(name="cpu", memory_bytes=total, free_bytes=available)
@@ -210,6 +212,14 @@ def linear_modules(model: Any) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
+def linear_sizes(model: Any) -> dict[str, int]:
+    """Inputs and outputs of all linear modules of a leaf name, summed."""
+    sizes = {}
+    for name in linear_modules(model):
+        sizes[name] = sum(sum(features(module)) for module in targets(model, (name,)).values())
+    return sizes
+
+
 def _facts(model: Any, name: str, dtype: str, fingerprint: str) -> ModelFacts:
     config = model.config.get_text_config()
     return ModelFacts(
@@ -220,6 +230,7 @@ def _facts(model: Any, name: str, dtype: str, fingerprint: str) -> ModelFacts:
         vocab_size=int(config.vocab_size),
         parameters=int(model.num_parameters()),  # not of the tensors, which hold two 4-bit weights a byte
         linear_modules=linear_modules(model),
+        linear_sizes=linear_sizes(model),
         dtype=dtype,
         fingerprint=fingerprint,
     )

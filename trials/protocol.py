@@ -6,11 +6,12 @@ answers the setup with `Ready` or `Failed`; each job with `Told` messages of its
 """
 
 import traceback
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from trials.config import TrialConfig
-from trials.errors import TrialsError
+from trials.errors import MemoryShortError, TrialsError
 from trials.merged import Merge
 from trials.report import Report
 
@@ -70,6 +71,7 @@ class ModelFacts:
         vocab_size: Rows of the output embedding.
         parameters: Number of weights.
         linear_modules: Leaf names of the linear modules but for the output embedding.
+        linear_sizes: Inputs and outputs of all modules of a leaf name, summed: an adapter's weights a rank.
         dtype: Of the weights in memory: "bf16" or "fp32"; of those that are not quantised.
         fingerprint: 16 hex characters of the weights as they are stored and the settings, the same on every machine.
         quantization_bit: 4 or 8 when its linear weights are held in so many bits; None for a plain base.
@@ -89,6 +91,7 @@ class ModelFacts:
     quantization_bit: int | None = None
     not_quantized: str = ""
     gradient_checkpointing: bool = False
+    linear_sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,11 +102,13 @@ class DeviceFacts:
         name: "cpu", or the GPU's own name.
         memory_bytes: All memory of the device (of all its devices together when it has several).
         free_bytes: What was free once the base model was loaded.
+        used_bytes: What the base model takes of a GPU; 0 where that cannot be told from the rest.
     """
 
     name: str
     memory_bytes: int
     free_bytes: int
+    used_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -185,17 +190,21 @@ class Saved:
 
 @dataclass(frozen=True)
 class Failed:
-    """The setup or the job failed. `expected` is an error of this room: its message alone says all."""
+    """The setup or the job failed.
+
+    `expected` is an error of this room: its message alone says all. `short` says that memory was too short for the job.
+    """
 
     message: str
     detail: str
     expected: bool
+    short: bool = False
 
     @classmethod
     def of(cls, error: Exception) -> "Failed":
         """What is told of an error: our own need no traceback."""
         if isinstance(error, TrialsError):
-            return cls(str(error), "", expected=True)
+            return cls(str(error), "", expected=True, short=isinstance(error, MemoryShortError))
         detail = "".join(traceback.format_exception(error))[-DETAIL_CHARACTERS:]
         return cls(f"{type(error).__name__}: {error}", detail, expected=False)
 

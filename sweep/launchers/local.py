@@ -52,7 +52,7 @@ class LocalRun:
                     # It ends after such a failure; a process that is on its way out must not get a job.
                     self._worker.close()
                 self._end()
-                raise TrialFailed(message.message, message.detail)
+                raise TrialFailed(message.message, message.detail, short=message.short)
 
     def close(self) -> None:
         """Stops the training and waits until the worker has let go of it."""

@@ -123,7 +123,7 @@ class WorkerProcess:
                 self._loaded.set()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE_SECONDS)
-        died = WorkerDied(self._how_it_ended(), self._tail())
+        died = WorkerDied(self._how_it_ended(), self._tail(), orderly=self._process.poll() == 0)
         with self._reading:
             self._died = died
             for inbox in self._inboxes.values():
@@ -136,6 +136,8 @@ class WorkerProcess:
         code = self._process.poll()
         if code is None:
             return f"worker {self.pid} closed its pipe"
+        if code == 0:
+            return f"worker {self.pid} ended, as another of its trials broke"
         how = f"signal {-code}" if code < 0 else f"exit status {code}"
         return f"worker {self.pid} died ({how}{', perhaps out of memory' if code == -9 else ''})"
 

@@ -74,7 +74,7 @@ def test_activations_that_are_computed_again_take_less_memory() -> None:
         fitting_rows(SEVEN, device, 1024),
         fitting_rows(replace(SEVEN, gradient_checkpointing=True), device, 1024),
     )
-    assert (plain, again) == (1, 2)
+    assert (plain, again) == (1, 18)
 
 
 # --- the guide's table

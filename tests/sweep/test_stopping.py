@@ -5,7 +5,8 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from sweep.errors import SweepError
-from sweep.stopping import MOST_FAILURES_IN_A_ROW, FailureWatch
+from sweep.stopping import MOST_FAILURES_IN_A_ROW, MOST_UNTRAINED_IN_A_ROW, FailureWatch
+from sweep.study import INFEASIBLE
 
 
 def watched(*states: TrialState, reason: str | None = "out of memory") -> FailureWatch:
@@ -51,3 +52,30 @@ def test_a_hopeless_one_ends_with_the_trials_and_the_last_ones_reason() -> None:
 def test_a_failure_without_a_reason_says_so() -> None:
     with pytest.raises(SweepError, match="the last: no reason was recorded"):
         watched(FAIL, FAIL, FAIL, reason=None).raise_if_hopeless()
+
+
+def untrained(watch: FailureWatch, study: optuna.Study, count: int) -> None:
+    for _ in range(count):
+        told = {INFEASIBLE: "not trained: breaks the constraint big"}
+        study.add_trial(create_trial(state=PRUNED, value=None, user_attrs=told))
+        watch(study, study.trials[-1])
+
+
+def test_a_space_of_which_nothing_can_be_trained_ends_its_search() -> None:
+    study, watch = optuna.create_study(), FailureWatch()
+    untrained(watch, study, MOST_UNTRAINED_IN_A_ROW - 1)
+    assert not watch.hopeless()
+    untrained(watch, study, 1)
+    assert watch.hopeless()
+    with pytest.raises(SweepError, match=f"^{MOST_UNTRAINED_IN_A_ROW} settings .* were not trained: breaks"):
+        watch.raise_if_hopeless()
+
+
+def test_what_could_not_be_trained_is_neither_a_failure_nor_hope() -> None:
+    watch = watched(FAIL, FAIL)
+    study = optuna.create_study()
+    untrained(watch, study, 5)
+    assert not watch.hopeless()
+    study.add_trial(create_trial(state=FAIL))
+    watch(study, study.trials[-1])
+    assert watch.hopeless()
