@@ -6,6 +6,7 @@
 #                              SCALE_LR= EXPAND=1 ADVISOR=0 PRUNER= AUDIT= ARGS=]
 #   make sanity [SPACE= MODEL= DATASET= SEED= GPUS= SET="knob=value" SCALE_LR= ARGS=]
 #   make dashboard [STORAGE= HOST= PORT=]
+#   make bench [PART=tiny|default] [ROWS=chats|blocks] [REPEATS=3] [PRUNING=off|on|both] | bench-throughput
 #   make test | lint | check-exports | bench-coordinator | bench-cpu-workers | bench-compare | bench-trends |
 #   bench-expansion | bench-advice | bench-diagnosis | bench-pruning [PART=] | clean
 
@@ -13,6 +14,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LLAMAFACTORY := .venv-llamafactory
+PEERS := .venv-peers
 
 # A value as one word of the shell, whatever is in it; and an option that is only passed when it has a value.
 quote = '$(subst ','\'',$(1))'
@@ -36,11 +38,11 @@ SANITY_OPTIONS = $(call option,--space,$(SPACE)) $(call option,--model,$(MODEL))
 	$(foreach knob,$(SET),--set $(call quote,$(knob))) $(call option,--scale-lr,$(SCALE_LR)) $(ARGS)
 DASHBOARD_OPTIONS = $(call option,--storage,$(STORAGE)) $(call option,--host,$(HOST)) $(call option,--port,$(PORT))
 
-.PHONY: help sweep sanity dashboard test lint check-exports bench-coordinator bench-cpu-workers bench-compare bench-trends \
+.PHONY: help sweep sanity dashboard test lint check-exports bench bench-throughput bench-coordinator bench-cpu-workers bench-compare bench-trends \
 	bench-expansion bench-advice bench-diagnosis bench-pruning clean
 
 help:
-	@sed -n 's/^# \{0,1\}//;2,10p' Makefile
+	@sed -n 's/^# \{0,1\}//;2,11p' Makefile
 
 sweep: $(VENV)/.ready
 	@$(if $(SPACE),,echo "make sweep needs a space: make sweep SPACE=sft_lora" >&2; exit 2)
@@ -68,6 +70,16 @@ check-exports: $(VENV)/.ready-dev $(LLAMAFACTORY)/.ready
 	@$(LLAMAFACTORY)/bin/python tests/exports/llamafactory_reads.py $(LLAMAFACTORY)/exports >$(LLAMAFACTORY)/log 2>&1 || \
 		{ grep -a '^$(LLAMAFACTORY)/exports/' $(LLAMAFACTORY)/log >&2; tail -n 1 $(LLAMAFACTORY)/log >&2; exit 1; }
 	@tail -n 1 $(LLAMAFACTORY)/log
+
+# Beside a plain loop and beside what users would take instead; needs about an hour for PART=tiny.
+bench: $(VENV)/.ready-dev $(PEERS)/.ready
+	@$(BIN)/python -m tests.benchmarks.bench $(call option,--part,$(PART)) $(call option,--rows,$(ROWS)) \
+		$(call option,--repeats,$(REPEATS)) $(call option,--pruning,$(PRUNING))
+
+# Training tokens a CPU second, beside transformers' Trainer; and of several trials in a pass beside one.
+bench-throughput: $(VENV)/.ready-dev
+	@$(BIN)/python -m tests.benchmarks.throughput
+	@$(BIN)/python -m tests.benchmarks.packing
 
 bench-coordinator: $(VENV)/.ready-dev
 	$(BIN)/python -m tests.benchmarks.coordinator
@@ -117,6 +129,15 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 $(VENV)/.ready-dev: $(VENV)/.ready
 	@echo "installing what the tests need into $(VENV) (once)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# torch comes first, so that a build for the CPU stays.
+$(PEERS)/.ready: constraints.txt
+	@echo "setting up $(PEERS) (once, some minutes)"
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
+	@$(PEERS)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e . 'ray[tune]==2.60.0' \
+		'syne-tune==0.16.0'
 	@touch $@
 
 # LLaMA-Factory asks for older versions than this program. torch comes first, so that a build for the CPU stays; what is

@@ -2,13 +2,14 @@
 
 import contextlib
 from pathlib import Path
+from typing import BinaryIO
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna_dashboard import save_note
 
 from sweep.advice import advice_of
-from sweep.plots import curve_picture
+from sweep.artist import Artist, Picture
 from sweep.trial_diagnosis import note_lines
 from sweep.trial_files import CONFIG, CURVE, LOG, logged_steps
 from trials.curve import LearningCurve
@@ -18,11 +19,16 @@ FOLDER = "artifacts"
 
 
 class Artifacts:
-    """Hands a trial's files to the dashboard. Files go to `artifacts/` in the output folder."""
+    """Hands a trial's files to the dashboard. Files go to `artifacts/` in the output folder.
+
+    Optuna takes no artifact once a trial has ended, and a trial's end does not wait for its picture: that is made known
+    before it is drawn.
+    """
 
     def __init__(self, output: Path) -> None:
-        (output / FOLDER).mkdir(parents=True, exist_ok=True)
-        self._store = FileSystemArtifactStore(str(output / FOLDER))
+        self._store = artifact_store(output)
+        self._folder = output / FOLDER
+        self._artist = Artist()
 
     def add(
         self,
@@ -35,7 +41,7 @@ class Artifacts:
         reason: str,
         diagnosis: Diagnosis | None = None,
     ) -> None:
-        """Draws the curve, uploads the files and writes the note. To be called before the trial is told.
+        """Uploads the files, has the curve drawn and writes the note. To be called before the trial is told.
 
         Args:
             trial: The trial, still running for Optuna: a finished one takes no artifacts.
@@ -48,15 +54,18 @@ class Artifacts:
         """
         picture = folder / CURVE
         pruned = state == "pruned"
-        curve_picture(
-            picture,
-            curve.reports,
-            title=f"trial {trial.number}: {title}",
-            training=logged_steps(folder),
-            subtitle=f"{state}: {reason}" if reason and not pruned else state,
-            prune_reason=reason if pruned else "",
-        )
-        for file in (picture, folder / LOG, folder / CONFIG):
+        settings = {
+            "reports": list(curve.reports),
+            "title": f"trial {trial.number}: {title}",
+            "training": logged_steps(folder),
+            "subtitle": f"{state}: {reason}" if reason and not pruned else state,
+            "prune_reason": reason if pruned else "",
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        picture.touch()
+        known = upload_artifact(artifact_store=_Later(), file_path=str(picture), study_or_trial=trial)
+        self._artist.draw(Picture(picture, self._folder / known, settings))
+        for file in (folder / LOG, folder / CONFIG):
             # A trial that failed before its first step has no log.
             with contextlib.suppress(FileNotFoundError):
                 upload_artifact(artifact_store=self._store, file_path=str(file), study_or_trial=trial)
@@ -71,6 +80,24 @@ class Artifacts:
                 ]
             ),
         )
+
+    def finish(self) -> None:
+        """Waits until every picture is drawn.
+
+        Raises:
+            OSError: One could not be written.
+        """
+        self._artist.finish()
+
+
+class _Later(FileSystemArtifactStore):
+    """Takes an artifact's name; what is in it comes when it is drawn."""
+
+    def __init__(self) -> None:
+        """Has no folder, as nothing is written."""
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        """Writes nothing."""
 
 
 def artifact_store(output: Path) -> FileSystemArtifactStore:

@@ -123,7 +123,14 @@ def asked_slots(options: SweepOptions) -> list[Slot]:
         present=list_gpus(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         free_bytes=psutil.virtual_memory().available,
+        threads=asked_threads(),
     )
+
+
+def asked_threads() -> int | None:
+    """The threads of a process that the user's environment allows, by the variable that all such programs heed."""
+    word = os.environ.get("OMP_NUM_THREADS", "")
+    return int(word) if word.isdecimal() and int(word) > 0 else None
 
 
 def asked_budget(

@@ -81,6 +81,7 @@ def plan_slots(
     present: list[int],
     cores: int,
     free_bytes: int | None = None,
+    threads: int | None = None,
 ) -> list[Slot]:
     """Lays slots on the devices that were asked for.
 
@@ -91,6 +92,7 @@ def plan_slots(
             until it is known how many keep it busy.
         present: Indices of the GPUs of this machine.
         cores: CPU cores of this machine.
+        threads: CPU threads of a worker at most; None for its share of the cores.
         free_bytes: Its memory that can be had; it limits the workers on the CPU where their number is not asked for.
 
     Raises:
@@ -106,7 +108,8 @@ def plan_slots(
         fitting = MOST_CPU_WORKERS if free_bytes is None else max(1, free_bytes // CPU_WORKER_BYTES)
         workers = min(cores, MOST_CPU_WORKERS, fitting, at_once or cores)
         trials = [len(range(place, at_once or workers, workers)) for place in range(workers)]
-        return [Slot((), max(1, cores // workers), count) for count in trials]
+        share = max(1, cores // workers)
+        return [Slot((), min(share, threads or share), count) for count in trials]
     if gpus_per_trial > len(chosen):
         raise SweepError(f"GPUS_PER_TRIAL is {gpus_per_trial}, but there are only {len(chosen)} GPUs: {chosen}")
     groups = [tuple(chosen[i : i + gpus_per_trial]) for i in range(0, len(chosen) - gpus_per_trial + 1, gpus_per_trial)]

@@ -66,6 +66,7 @@ class Search:
         with ThreadPoolExecutor(slots, "slot") as pool:
             for _ in range(slots):
                 pool.submit(self._slot)
+        self._session.artifacts.finish()
         if self._fault is not None:
             raise self._fault
 

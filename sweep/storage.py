@@ -133,6 +133,14 @@ def check_storage(storage: str) -> None:
         raise SweepError(f"STORAGE {shown(storage)} cannot be made: {error.strerror} ({folder})") from error
 
 
+def import_early() -> None:
+    """Imports what opening a storage will ask for, most of a second: while the workers load their model."""
+    import alembic.command
+    import alembic.config
+    import alembic.migration
+    import alembic.script  # noqa: F401
+
+
 def open_storage(storage: str, *, create: bool) -> SweepStorage:
     """Opens the database, with Optuna's tables and our own in it.
 

@@ -41,7 +41,7 @@ from sweep.scaling import Scaling, scale_learning_rate, usual_learning_rate
 from sweep.schedule_checks import space_checks
 from sweep.searching import Search, parked_count, unpark
 from sweep.stopping import FailureWatch, stop_on_signals
-from sweep.storage import open_storage
+from sweep.storage import import_early, open_storage
 from sweep.study import (
     FROM,
     SOURCE,
@@ -98,6 +98,7 @@ def run_sweep(options: SweepOptions, console: Console, prepared: Prepared | None
     measured = asked_trials(options.trials_per_gpu) is None
     setup = replace(setup, start_loss=asked.pruner in START_LOSS, busy_tokens=measured)
     launcher = LocalLauncher(setup, asked.slots)
+    import_early()
     try:
         return _run(options, asked, launcher, console)
     finally:

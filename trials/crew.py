@@ -106,7 +106,7 @@ class Crew:
         except Exception as error:  # noqa: BLE001 - it is told, or done again with less
             failed = error.with_traceback(None)  # whose frames hold the pass's tensors
         free_unused()
-        again = [member for member in members if member.run.step == begun[member.job.number]]
+        again = [member for member in members if member.run.step == begun[member.job.number]] or list(members)
         for member in again:
             member.run.restart_window()
         if len(members) > 1:

@@ -35,7 +35,9 @@ def pass_together(base: BaseModel, runs: Sequence["LoraRun"]) -> None:
     adapters = [run.shared_weights for run in runs]
     shares = shares_of(adapters, batches, [run.chance for run in runs])
     batch = join(batches).to(base.device)
-    with in_mode(base, training=True), around(base, batch, shares):
+    if not base.model.training:  # and left so: to go through all modules takes a tenth of a tiny model's pass
+        base.model.train()
+    with around(base, batch, shares):
         losses = label_losses(base, batch)
         each = torch.tensor([1 / max(1, run.window_labels) for run in runs])
         weights = each.repeat_interleave(torch.tensor([part.labels for part in batches]))
@@ -55,7 +57,7 @@ def mean_losses(base: BaseModel, rows: TokenRows, adapters: Sequence[LoraWeights
     """
     totals, labels = [0.0] * len(adapters), 0
     most = max(1, base.room.within(EVALUATION_TOKENS) // len(adapters))
-    with torch.no_grad(), in_mode(base, training=False):
+    with torch.no_grad(), evaluating(base):
         for indices in split(rows, range(len(rows)), len(rows), most):
             one = collate(rows, indices)
             batches = [one] * len(adapters)
@@ -101,10 +103,10 @@ def shares_in(base: BaseModel, batch: MicroBatch, shares: Sequence[Share]) -> li
 
 
 @contextlib.contextmanager
-def in_mode(base: BaseModel, *, training: bool) -> Iterator[None]:
-    """Puts the base in training or evaluation mode, and back afterwards."""
+def evaluating(base: BaseModel) -> Iterator[None]:
+    """Puts the base in evaluation mode, and back afterwards."""
     before = base.model.training
-    base.model.train(training)
+    base.model.eval()
     try:
         yield
     finally:

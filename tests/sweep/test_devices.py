@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from sweep.asked import asked_slots
 from sweep.devices import MOST_CPU_WORKERS, Slot, list_gpus, plan_slots
 from sweep.errors import SweepError
+from sweep.options import SweepOptions
 
 TWO_GPUS = "0, GPU-aaaa-1111\n1, GPU-bbbb-2222"
 
@@ -36,6 +38,16 @@ def test_a_big_cpu_gets_no_more_workers_than_memory_takes_and_shares_its_cores()
 
 def test_fewer_workers_on_the_cpu_get_more_threads_each() -> None:
     assert slots(at_once=2, cores=8) == [Slot((), 4)] * 2
+
+
+def test_the_environment_may_allow_a_worker_fewer_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)))
+    options = SweepOptions(space="sft_lora", gpus="cpu", trials_per_gpu="2")
+    threads = []
+    for word in ("1", "3", "99", "", "many", "0"):
+        monkeypatch.setenv("OMP_NUM_THREADS", word)
+        threads.append([slot.threads for slot in asked_slots(options)])
+    assert threads == [[1, 1], [3, 3], [4, 4], [4, 4], [4, 4], [4, 4]]
 
 
 def test_more_trials_than_cores_share_their_workers() -> None:

@@ -1,0 +1,68 @@
+"""Ray Tune, one trial at a time, on actors that are used again: the model is loaded once."""
+
+import sys
+import tempfile
+from typing import Any
+
+from tests.benchmarks.peers.work import RANKS, Work
+
+
+def main() -> None:
+    """Does the work that the first argument tells."""
+    import ray
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler
+
+    work = Work.read(sys.argv[1])
+
+    class Trial(tune.Trainable):  # type: ignore[misc]
+        """A trial whose step is the way to its next evaluation; the model stays when another follows it."""
+
+        def setup(self, config: dict[str, Any]) -> None:
+            from tests.benchmarks.peers.plain import load
+
+            self.model, self.data = load(work)
+            self.begin(config)
+
+        def begin(self, config: dict[str, Any]) -> None:
+            from tests.benchmarks.peers.stepwise import Stepwise
+
+            self.run = Stepwise(work, self.model, self.data, config["rank"], config["rate"])
+
+        def step(self) -> dict[str, Any]:
+            loss, done = self.run.advance()
+            return {"loss": loss, "done": done}
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.run.close()
+            self.begin(new_config)
+            return True
+
+        def cleanup(self) -> None:
+            self.run.close()
+
+        def save_checkpoint(self, checkpoint_dir: str) -> None:
+            """Nothing: no trial goes on."""
+
+        def load_checkpoint(self, checkpoint: Any) -> None:
+            """Nothing: no trial goes on."""
+
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    scheduler = ASHAScheduler(max_t=work.evaluations) if work.prunes else None
+    with tempfile.TemporaryDirectory() as folder:
+        tune.Tuner(
+            Trial,
+            param_space={
+                "rank": tune.grid_search(list(RANKS)),
+                "rate": tune.grid_search(list(work.rates)),
+            },
+            tune_config=tune.TuneConfig(
+                metric="loss", mode="min", scheduler=scheduler, max_concurrent_trials=1, reuse_actors=True
+            ),
+            run_config=tune.RunConfig(storage_path=folder, verbose=0),
+        ).fit()
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()
