@@ -81,13 +81,13 @@ class Artifacts:
             ),
         )
 
-    def finish(self) -> None:
-        """Waits until every picture is drawn.
+    def finish(self) -> str:
+        """Waits until every picture is drawn; what a user should know of it.
 
         Raises:
             OSError: One could not be written.
         """
-        self._artist.finish()
+        return self._artist.finish()
 
 
 class _Later(FileSystemArtifactStore):

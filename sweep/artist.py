@@ -53,28 +53,32 @@ class Artist:
             self._asked += 1
             pipe.send(picture)
 
-    def finish(self) -> None:
+    def finish(self) -> str:
         """Waits until every picture is drawn, and ends the process.
 
+        Returns:
+            What a user should know: that the process died. No trial's result depends on it.
+
         Raises:
-            OSError: One could not be written.
+            OSError: A picture could not be written.
         """
         process, pipe = self._process, self._pipe
         if process is None or pipe is None:
-            return
+            return ""
         self._process = self._pipe = None
         asked, self._asked = self._asked, 0
-        fault = ""
+        fault, died = "", ""
         try:
             for _ in range(asked):
                 fault = pipe.recv() or fault
         except (EOFError, OSError):
-            fault = "the process that draws the pictures died"
+            died = f"the process that draws the curves' pictures died ({process.poll()}): some are missing"
         finally:
             pipe.close()
             process.wait()
         if fault:
             raise OSError(fault)
+        return died
 
     def _start(self) -> Connection:
         self._pipe, theirs = Pipe()

@@ -66,7 +66,8 @@ class Search:
         with ThreadPoolExecutor(slots, "slot") as pool:
             for _ in range(slots):
                 pool.submit(self._slot)
-        self._session.artifacts.finish()
+        if missing := self._session.artifacts.finish():
+            self._session.progress.say(missing)
         if self._fault is not None:
             raise self._fault
 

@@ -100,21 +100,8 @@ class LoraWeights:
 
     def save(self, folder: Path) -> None:
         """Writes adapter_config.json and adapter_model.safetensors as PEFT does."""
-        from peft import LoraConfig
-
-        config = self._config
         folder.mkdir(parents=True, exist_ok=True)
-        LoraConfig(
-            r=config.lora_rank,
-            lora_alpha=config.lora_alpha,
-            target_modules=list(config.lora_target),
-            lora_dropout=config.lora_dropout,
-            use_rslora=config.use_rslora,
-            bias="none",
-            task_type="CAUSAL_LM",
-            inference_mode=True,
-            base_model_name_or_path=self._reference,
-        ).save_pretrained(folder)
+        lora_settings(self._config, self._reference).save_pretrained(folder)
         detached = {name: weight.detach() for name, weight in self.trainable().items()}
         # Copies: views of one tensor are not what a file may hold.
         named = {name.replace(".default", ""): part.cpu().clone() for name, part in self.named(detached).items()}
@@ -122,6 +109,23 @@ class LoraWeights:
 
     def remove(self) -> None:
         """Does nothing: the base never had them."""
+
+
+def lora_settings(config: TrialConfig, reference: str) -> Any:
+    """PEFT's settings of a plain adapter, as they are saved with it."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        target_modules=list(config.lora_target),
+        lora_dropout=config.lora_dropout,
+        use_rslora=config.use_rslora,
+        bias="none",
+        task_type="CAUSAL_LM",
+        inference_mode=True,
+        base_model_name_or_path=reference,
+    )
 
 
 def targets(base: Any, names: tuple[str, ...]) -> dict[str, Any]:

@@ -39,6 +39,7 @@ class Worker:
             self._send(Failed.of(error))
             return
         self._send(ready)
+        warm_up()
         from trials.crew import BrokenError, Crew
 
         crew = Crew(base, data, self._send)
@@ -106,6 +107,23 @@ def load(setup: WorkerSetup) -> "tuple[BaseModel, PreparedData, Ready]":
 
         busy = busy_tokens(base, data)
     return base, data, Ready(base.facts, describe_data(base, data), device, start, busy)
+
+
+def warm_up() -> None:
+    """Does once what the first trial would wait for, while the coordinator makes its study: imports, most of all.
+
+    torch imports its compiler when the first optimizer is made, some seconds for nothing.
+    """
+    import torch
+
+    import trials.crew  # noqa: F401
+    from trials.config import TrialConfig
+    from trials.lora import lora_settings
+    from trials.optimizers import make_optimizer
+
+    config = TrialConfig()
+    make_optimizer({"lora_A": torch.nn.Parameter(torch.zeros(1))}, config)
+    lora_settings(config, "")
 
 
 def describe_data(base: "BaseModel", data: "PreparedData") -> dict[str, object]:
