@@ -1,15 +1,16 @@
 """How much time a sweep takes beside a plain training loop, and what users would take instead: `make bench`.
 
 Sixteen trials, four ranks by four learning rates, on the same tokens in the same order with as many evaluations,
-one trial at a time in one thread, each contestant a process of its own, in turns. `floor` is a plain PyTorch and PEFT
-loop in one process; the others are what is named, all with that loop but for Trainer and ours. Asserts nothing.
+one trial at a time in one thread, in turns. Each contestant is held to one core with all its processes, so that what
+leads the trials is paid for in time as it is in CPU seconds. `floor` is a plain PyTorch and PEFT loop in one process;
+the others are what is named, all with that loop but for Trainer and ours. Asserts nothing.
 
-    make bench [PART=tiny|default] [REPEATS=3] [ROWS=chats|blocks]
+    make bench [PART=tiny|default] [REPEATS=3] [ROWS=chats|blocks] [PRUNING=off|on|both]
 """
 
 import argparse
+import ctypes
 import dataclasses
-import importlib.util
 import json
 import os
 import resource
@@ -18,10 +19,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.benchmarks.bench_table import FLOOR, Measured, agreement, digest, median, table
 from tests.benchmarks.peers import ours
 from tests.benchmarks.peers.work import Work
 from trials.default_model import default_model
@@ -29,9 +30,12 @@ from trials.paths import cache_dir
 
 ROOT = Path(__file__).parents[2]
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
+PR_SET_CHILD_SUBREAPER = 36
+# Seconds that what a contestant left behind has for ending, before it is no longer waited for.
+ORPHAN_SECONDS = 10
 # What a contestant is, and the package without which it is not there.
 CONTESTANTS = {
-    "floor": ("floor", "peft"),
+    FLOOR: ("floor", "peft"),
     "ours": ("ours", "sweep"),
     "Optuna, a process a trial": ("optuna_process", "optuna"),
     "Trainer.hyperparameter_search": ("trainer_search", "optuna"),
@@ -40,31 +44,8 @@ CONTESTANTS = {
 }
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One contestant's run.
-
-    Attributes:
-        wall: Seconds from its start to its end.
-        cpu: CPU seconds of it and its children, user and system; Ray's workers are nobody's children.
-        first_step: Seconds from its start to its first trial's first step.
-        trials: Trials that ended.
-        steps: Optimizer steps of all trials.
-        best: The lowest evaluation loss that was found; None where it is not told.
-        coordinator: CPU seconds of the process that leads the others, where that is told.
-    """
-
-    wall: float
-    cpu: float
-    first_step: float
-    trials: int
-    steps: int
-    best: float | None
-    coordinator: float | None
-
-
 def measure(module: str, work: Work, folder: Path) -> Measured:
-    """Runs a contestant on one core.
+    """Runs a contestant, on the core that this process is held to.
 
     Raises:
         RuntimeError: It failed; with the end of what it said.
@@ -72,13 +53,11 @@ def measure(module: str, work: Work, folder: Path) -> Measured:
     work = dataclasses.replace(work, log=str(folder / "log.jsonl"))
     work.write(folder / "work.json")
     Path(work.log).touch()
-    interpreter = sys.executable if module in ("floor", "ours") or not PEERS.exists() else str(PEERS)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    began = time.time()
+    before, began = cpu_of_children(), time.time()
     with (folder / "said.txt").open("w", encoding="utf8") as said:
         ended = subprocess.run(
-            [interpreter, "-m", f"tests.benchmarks.peers.{module}", str(folder / "work.json")],
+            [interpreter(module), "-m", f"tests.benchmarks.peers.{module}", str(folder / "work.json")],
             cwd=folder,
             env=environment,
             stdout=said,
@@ -86,21 +65,53 @@ def measure(module: str, work: Work, folder: Path) -> Measured:
             check=False,
         )
     wall = time.time() - began
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    reap_orphans()
+    cpu = cpu_of_children() - before
     if ended.returncode:
-        raise RuntimeError((folder / "said.txt").read_text(encoding="utf8", errors="replace")[-2000:])
+        text = (folder / "said.txt").read_text(encoding="utf8", errors="replace")
+        raise RuntimeError(f"exit status {ended.returncode}\n{text[-2000:]}")
     events = [json.loads(line) for line in Path(work.log).read_text(encoding="utf8").splitlines()]
-    ends = [event for event in events if event["event"] == "end"]
-    losses = [event["loss"] for event in ends if "loss" in event]
-    return Measured(
-        wall=wall,
-        cpu=after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
-        first_step=min(event["time"] for event in events if event["event"] == "begin") - began,
-        trials=sum(event["event"] == "begin" for event in events),
-        steps=sum(event["steps"] for event in ends),
-        best=min(losses) if losses else None,
-        coordinator=next((event["cpu"] for event in events if event["event"] == "coordinator"), None),
-    )
+    try:
+        return digest(events, began, wall, cpu)
+    except ValueError as error:
+        raise RuntimeError(str(error)) from error
+
+
+def interpreter(module: str) -> str:
+    """The Python that a contestant runs with."""
+    return sys.executable if module in ("floor", "ours") or not PEERS.exists() else str(PEERS)
+
+
+def cpu_of_children() -> float:
+    """CPU seconds, user and system, of all children that have ended, and of theirs."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
+
+
+def hold_to_one_core() -> None:
+    """Holds this process and all that it starts to one core, where the system can."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+def adopt_orphans() -> None:
+    """Has processes whose parents ended, as Ray's workers, become children of this one, so that their CPU time counts.
+
+    Linux alone can; elsewhere that time is missing.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def reap_orphans() -> None:
+    """Waits a while for what a contestant has left behind."""
+    until = time.monotonic() + ORPHAN_SECONDS
+    while time.monotonic() < until:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                time.sleep(0.05)
+        except ChildProcessError:
+            return
 
 
 def works(part: str, rows: str, folder: Path, prunes: bool) -> Work:
@@ -144,36 +155,52 @@ def works(part: str, rows: str, folder: Path, prunes: bool) -> Work:
 
 def installed(package: str, module: str) -> bool:
     """Whether a contestant can run."""
-    if module in ("floor", "ours") or not PEERS.exists():
-        return importlib.util.find_spec(package) is not None
-    return subprocess.run([str(PEERS), "-c", f"import {package}"], capture_output=True, check=False).returncode == 0
+    code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({package!r}) is None)"
+    return (
+        subprocess.run([interpreter(module), "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode == 0
+    )
 
 
-def table(work: Work, runs: dict[str, list[Measured]], absent: Sequence[str]) -> list[str]:
-    """The medians, in Markdown."""
-    floor = statistics.median(run.wall for run in runs["floor"])
-    lines = [
-        "| | wall s | times the floor | CPU s | first step after s | trials | steps | best |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+def in_turns(chosen: Mapping[str, str], work: Work, folder: Path, repeats: int) -> dict[str, list[Measured]]:
+    """Runs everyone once, then once more; a contestant that fails has no run.
+
+    Args:
+        chosen: The contestants' modules by their names.
+        work: What all of them do.
+        folder: For their files.
+        repeats: How often.
+    """
+    runs: dict[str, list[Measured]] = {name: [] for name in chosen}
+    for _ in range(repeats):
+        for name, module in chosen.items():
+            try:
+                runs[name].append(measure(module, work, Path(tempfile.mkdtemp(prefix=f"{module}-", dir=folder))))
+            except RuntimeError as error:
+                print(f"  {name} failed: {error}", file=sys.stderr, flush=True)
+            else:
+                last, load = runs[name][-1], os.getloadavg()[0]
+                print(
+                    f"  {name}: {last.wall:.1f} s, {last.cpu:.1f} CPU s, load {load:.1f}", file=sys.stderr, flush=True
+                )
+    return runs
+
+
+def overhead(runs: Mapping[str, Sequence[Measured]]) -> list[str]:
+    """What our own program adds to the floor."""
+    ours_, floor = runs.get("ours", []), runs[FLOOR]
+    if not ours_:
+        return []
+    added = [
+        f"{words} {100 * (median(ours_, field) / median(floor, field) - 1):+.1f} %"
+        for words, field in (
+            ("all of it", "wall"),
+            ("from the first step to the last evaluation", "span"),
+            ("CPU", "cpu"),
+        )
     ]
-    for name, measured in runs.items():
-        if not measured:
-            lines.append(f"| {name} | failed | | | | | | |")
-            continue
-        wall, cpu, first = (
-            statistics.median(getattr(run, field) for run in measured) for field in ("wall", "cpu", "first_step")
-        )
-        last = measured[-1]
-        best = "" if last.best is None else f"{last.best:.3f}"
-        spent = "" if name.startswith("Ray") else f"{cpu:.1f}"
-        spread = f"{min(run.wall for run in measured):.1f} to {max(run.wall for run in measured):.1f}"
-        lines.append(
-            f"| {name} | {wall:.1f} ({spread}) | {wall / floor:.2f} | {spent} | {first:.1f} | {last.trials} | "
-            f"{last.steps} | {best} |"
-        )
-    shares = [run.coordinator / run.cpu for run in runs.get("ours", []) if run.coordinator is not None]
-    share = [f"\nOur coordinator took {100 * statistics.median(shares):.1f} % of the CPU time."] if shares else []
-    return [*lines, *(f"| {name} | not installed | | | | | | |" for name in absent), *share]
+    shares = [run.coordinator / run.cpu for run in ours_ if run.coordinator is not None]
+    share = f" Our coordinator took {100 * statistics.median(shares):.1f} % of our CPU time." if shares else ""
+    return [f"\nOurs beside the floor: {', '.join(added)}.{share}"]
 
 
 def main(given: Sequence[str] | None = None) -> None:
@@ -185,25 +212,23 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", choices=list(CONTESTANTS), default=list(CONTESTANTS))
     parser.add_argument("--pruning", choices=("off", "on", "both"), default="both")
     asked = parser.parse_args(given)
-    chosen = {name: CONTESTANTS[name] for name in dict.fromkeys(["floor", *asked.only])}
+    chosen = {name: CONTESTANTS[name] for name in dict.fromkeys([FLOOR, *asked.only])}
     absent = [name for name, (module, package) in chosen.items() if not installed(package, module)]
+    modules = {name: module for name, (module, _) in chosen.items() if name not in absent}
+    hold_to_one_core()
+    adopt_orphans()
     with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         for prunes in {"off": [False], "on": [True], "both": [False, True]}[asked.pruning]:
-            work = works(asked.part, asked.rows, Path(temporary), prunes)
-            runs: dict[str, list[Measured]] = {name: [] for name in chosen if name not in absent}
-            for repeat in range(asked.repeats):
-                for name in runs:
-                    folder = Path(temporary) / f"{CONTESTANTS[name][0]}-{prunes}-{repeat}"
-                    folder.mkdir()
-                    try:
-                        runs[name].append(measure(CONTESTANTS[name][0], work, folder))
-                    except RuntimeError as error:
-                        print(f"  {name} failed: {error}", file=sys.stderr, flush=True)
-                    else:
-                        print(f"  {name}: {runs[name][-1].wall:.1f} s", file=sys.stderr, flush=True)
+            work = works(asked.part, asked.rows, folder, prunes)
+            runs = in_turns(modules, work, folder, asked.repeats)
+            if not runs[FLOOR]:
+                sys.exit("The floor failed: there is nothing to compare with.")
             pruning = "each with its own pruning (the floor has none)" if prunes else "no pruning"
-            print(f"\n{asked.part} model, {asked.rows}, 16 trials of {work.steps} steps, {pruning}\n")
-            print("\n".join(table(work, runs, absent)))
+            print(f"\n{asked.part} model, {asked.rows}, 16 trials of {work.steps} steps, {pruning}, one core\n")
+            print("\n".join([*table(runs, absent, work.batch), *overhead(runs)]))
+            if not prunes:
+                print(agreement(runs))
     print("\n" + "\n".join(ours.start_up()))
 
 

@@ -5,19 +5,19 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tests.benchmarks.peers.work import RANKS, SEED, Work
+from tests.benchmarks.peers.work import RANKS, SEED, WARMUP, Work, trial_name
 
 SPACE = """
 stage: {stage}
 fixed:
   lora_target: [q_proj, v_proj]
   lr_scheduler_type: cosine
-  warmup_ratio: 0.0
+  warmup_ratio: {warmup}
   num_train_epochs: 1000
   weight_decay: 0.0
   cutoff_len: {cutoff}
@@ -35,12 +35,14 @@ def main(path: str) -> None:
     work = Work.read(path)
     folder = Path(work.log).parent
     text = SPACE.format(
-        stage=work.stage, cutoff=work.cutoff_len, batch=work.batch, ranks=list(RANKS), rates=list(work.rates)
+        stage=work.stage,
+        cutoff=work.cutoff_len,
+        batch=work.batch,
+        warmup=WARMUP,
+        ranks=list(RANKS),
+        rates=list(work.rates),
     )
     (folder / "work.yaml").write_text(text, encoding="utf8")
-    ended = threading.Event()
-    watcher = threading.Thread(target=watch, args=(work, folder / "runs", ended))
-    watcher.start()
     command = [
         *["run", "--space", "work.yaml", "--storage", "sweep.db", "--output", "runs"],
         *["--model", work.model, "--dataset", work.dataset, "--max-samples", str(work.rows)],
@@ -49,49 +51,40 @@ def main(path: str) -> None:
         *["--scale-lr", "off", "--no-advisor", "--per-device-train-batch-size", str(work.batch)],
         *["--design", "factorial", "--seeds", "1", "--pruner", "promote" if work.prunes else "none"],
     ]
-    try:
-        subprocess.run([sys.executable, "-m", "tests.benchmarks.peers.ours", path, *command], check=True)
-    finally:
-        ended.set()
-        watcher.join()
-    for line in trials(folder):
-        work.say("end", **line)
+    subprocess.run([sys.executable, "-m", "tests.benchmarks.peers.ours", path, *command], check=True)
 
 
 def sweep(path: str, command: list[str]) -> None:
-    """The `sweep` command, with the work's number of evaluations: the device decides it otherwise."""
-    from sweep import budget, cli
+    """The `sweep` command, with the work's number of evaluations, which the device decides otherwise."""
+    from sweep import budget, cli, follow
+    from sweep.trial_files import CONFIG, TrainerLog
+    from trials.protocol import Moved
+    from trials.report import Report
 
-    budget.CPU_BUDGET = replace(budget.CPU_BUDGET, evaluations=Work.read(path).evaluations)
-    atexit.register(lambda: Work.read(path).say("coordinator", cpu=time.process_time()))
+    work = Work.read(path)
+    budget.CPU_BUDGET = replace(budget.CPU_BUDGET, evaluations=work.evaluations)
+
+    class TellingLog(TrainerLog):
+        """A trial's log that says the same as the other contestants' loops."""
+
+        def __init__(self, folder: Path, reports: Sequence[Report], next_step: int) -> None:
+            super().__init__(folder, reports, next_step)
+            config = json.loads((folder / CONFIG).read_text(encoding="utf8"))["config"]
+            self._name = trial_name(config["lora_rank"], config["learning_rate"])
+
+        def add_step(self, moved: Moved, seconds: float) -> None:
+            super().add_step(moved, seconds)
+            if moved.step == 1:
+                work.say_begun(self._name)
+
+        def add_report(self, report: Report) -> None:
+            super().add_report(report)
+            work.say_evaluated(self._name, report.step, report.eval_loss)
+
+    follow.TrainerLog = TellingLog  # type: ignore[misc]
+    atexit.register(lambda: work.say("coordinator", cpu=time.process_time()))
     sys.argv = ["sweep", *command]
     cli.main()
-
-
-def watch(work: Work, runs: Path, ended: threading.Event) -> None:
-    """Says when each trial has taken its first step: when its log begins."""
-    seen: set[Path] = set()
-    while not ended.is_set():
-        for log in set(runs.glob("*/trials/*/trainer_log.jsonl")) - seen:
-            seen.add(log)
-            work.say("begin")
-        time.sleep(0.02)
-
-
-def trials(folder: Path) -> list[dict[str, float]]:
-    """Best loss and steps of every trial, out of the study."""
-    import optuna
-
-    from sweep.results import Results
-    from sweep.storage import open_storage
-
-    storage = open_storage(str(folder / "sweep.db"), create=False)
-    (name,) = optuna.study.get_all_study_names(storage)
-    results = Results(storage.engine, name)
-    curves = [results.curve(row["trial_number"]) for row in results.trials()]
-    return [
-        {"loss": curve.best.eval_loss, "steps": curve.reports[-1].step} for curve in curves if curve.best is not None
-    ]
 
 
 def start_up(repeats: int = 5) -> list[str]:

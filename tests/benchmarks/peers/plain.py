@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.benchmarks.peers.work import SEED, Work
+from tests.benchmarks.peers.work import SEED, Work, trial_name
 from trials.data import PreparedData
 from trials.token_rows import TokenRows
 
@@ -42,30 +42,35 @@ def train(
     model = get_peft_model(base, lora)
     weights = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.0)
-    schedule = get_cosine_schedule_with_warmup(optimizer, 0, work.steps)
-    epochs = -(-work.steps * work.batch // len(data.train))
-    order = np.concatenate(
-        [np.random.default_rng([SEED, epoch]).permutation(len(data.train)) for epoch in range(epochs)]
-    )
+    schedule = get_cosine_schedule_with_warmup(optimizer, work.warmup_steps, work.steps)
+    order, trial = row_order(work, data), trial_name(rank, rate)
     best, evaluated_after = float("inf"), work.evaluated_after
     model.train()
     for step in range(1, work.steps + 1):
-        if step == 1:
-            work.say("begin", rank=rank, rate=rate)
-        batch = padded(data.train, order[(step - 1) * work.batch : step * work.batch].tolist())
+        batch = padded(data.train, order[(step - 1) * work.batch : step * work.batch])
         model(**batch).loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
+        if step == 1:
+            work.say_begun(trial)
         if step in evaluated_after:
             loss = evaluate(model, data.evaluation)
             best = min(best, loss)
+            work.say_evaluated(trial, step, loss)
             if report(evaluated_after.index(step) + 1, loss):
                 break
-    work.say("end", rank=rank, rate=rate, loss=best, steps=step)
     model.unload()
     return best
+
+
+def row_order(work: Work, data: PreparedData) -> list[int]:
+    """The training rows' numbers in the order of a trial: the program's own, epoch by epoch."""
+    epochs = -(-work.steps * work.batch // len(data.train))
+    orders = [np.random.default_rng([SEED, epoch]).permutation(len(data.train)) for epoch in range(epochs)]
+    order: list[int] = np.concatenate(orders)[: work.steps * work.batch].tolist()
+    return order
 
 
 def evaluate(model: Any, rows: TokenRows) -> float:

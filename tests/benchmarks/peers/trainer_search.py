@@ -6,22 +6,21 @@ from typing import Any
 
 import torch
 
-from tests.benchmarks.peers.plain import padded
-from tests.benchmarks.peers.work import RANKS, SEED, Work
-from trials.token_rows import TokenRows
+from tests.benchmarks.peers.plain import padded, row_order
+from tests.benchmarks.peers.work import RANKS, SEED, Work, trial_name
 
 
-class Indices(torch.utils.data.Dataset[int]):
-    """The numbers of rows; `padded` makes a batch of them."""
+class Numbers(torch.utils.data.Dataset[int]):
+    """The numbers of rows, in an order; `padded` makes a batch of them."""
 
-    def __init__(self, rows: TokenRows) -> None:
-        self.rows = rows
+    def __init__(self, order: list[int]) -> None:
+        self.order = order
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.order)
 
     def __getitem__(self, index: int) -> int:
-        return index
+        return self.order[index]
 
 
 def main() -> None:
@@ -47,31 +46,34 @@ def main() -> None:
         trial.suggest_categorical("rank", RANKS)
         return {"learning_rate": trial.suggest_categorical("learning_rate", work.rates)}
 
-    evaluated: list[tuple[float, int]] = []
+    order = row_order(work, data)
 
-    def say_end() -> None:
-        """Says how the trial ended that was under way: neither Trainer nor its callbacks hear of a pruned one."""
-        if evaluated:
-            work.say("end", loss=min(loss for loss, _ in evaluated), steps=evaluated[-1][1])
-            evaluated.clear()
+    def name(args: Any, model: Any) -> str:
+        return trial_name(model.peft_config["default"].r, args.learning_rate)
 
     class Say(TrainerCallback):  # type: ignore[misc]
-        """Says when trials begin and end."""
+        """Says when trials begin and what their evaluations find."""
 
-        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.global_step == 0:
-                say_end()
-                work.say("begin", rate=args.learning_rate)
+        def on_step_end(self, args: Any, state: Any, control: Any, **of: Any) -> None:
+            if state.global_step == 1:
+                work.say_begun(name(args, of["model"]))
 
-    class Padding(Trainer):  # type: ignore[misc]
-        """The training and the evaluation rows are of two tables, and each batch knows its own."""
+        def on_evaluate(self, args: Any, state: Any, control: Any, **of: Any) -> None:
+            work.say_evaluated(name(args, of["model"]), state.global_step, of["metrics"]["eval_loss"])
+
+    class Ordered(Trainer):  # type: ignore[misc]
+        """Trains on the rows in the others' order. Its evaluation weighs batches equally, not their tokens."""
+
+        def get_train_dataloader(self) -> Any:
+            loader = torch.utils.data.DataLoader(
+                Numbers(order), batch_size=work.batch, collate_fn=lambda numbers: padded(data.train, numbers)
+            )
+            return self.accelerator.prepare(loader)
 
         def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-            rows = data.evaluation
+            numbers = Numbers(list(range(len(data.evaluation))))
             return torch.utils.data.DataLoader(
-                Indices(rows),
-                batch_size=8,
-                collate_fn=lambda indices: padded(rows, indices),
+                numbers, batch_size=8, collate_fn=lambda numbers: padded(data.evaluation, numbers)
             )
 
     with tempfile.TemporaryDirectory() as folder:
@@ -80,6 +82,7 @@ def main() -> None:
             per_device_train_batch_size=work.batch,
             max_steps=work.steps,
             lr_scheduler_type="cosine",
+            warmup_steps=work.warmup_steps,
             weight_decay=0.0,
             eval_strategy="steps",
             eval_steps=-(-work.steps // work.evaluations),
@@ -91,30 +94,19 @@ def main() -> None:
             seed=SEED,
             remove_unused_columns=False,
         )
-        trainer = Padding(
-            model_init=make,
-            args=arguments,
-            train_dataset=Indices(data.train),
-            eval_dataset=Indices(data.evaluation),
-            data_collator=lambda indices: padded(data.train, indices),
-            callbacks=[Say()],
-        )
+        rows = Numbers(order)
+        trainer = Ordered(model_init=make, args=arguments, train_dataset=rows, eval_dataset=rows, callbacks=[Say()])
         pruner = optuna.pruners.MedianPruner() if work.prunes else optuna.pruners.NopPruner()
-
-        def objective(metrics: dict[str, float]) -> float:
-            evaluated.append((metrics["eval_loss"], trainer.state.global_step))
-            return metrics["eval_loss"]
 
         trainer.hyperparameter_search(
             hp_space=space,
-            compute_objective=objective,
+            compute_objective=lambda metrics: metrics["eval_loss"],
             n_trials=len(work.configs),
             direction="minimize",
             backend="optuna",
             sampler=optuna.samplers.GridSampler({"rank": RANKS, "learning_rate": work.rates}, seed=0),
             pruner=pruner,
         )
-        say_end()
 
 
 if __name__ == "__main__":

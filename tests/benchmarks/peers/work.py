@@ -2,14 +2,18 @@
 
 import dataclasses
 import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from trials.data import DataSpec, PreparedData, prepare_data
+if TYPE_CHECKING:  # loads torch, which our coordinator never does
+    from trials.data import PreparedData
 
 RANKS = (4, 8, 16, 32)
 SEED = 42
+WARMUP = 0.1  # share of a trial's steps
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Work:
         rates: Learning rates, each tried with each rank.
         prunes: Whether trials are pruned, by each contestant's own means.
         cache: Where the tokenised rows lie.
-        log: Where a contestant says when trials begin and end.
+        log: Where a contestant says when trials begin and what their evaluations find.
     """
 
     model: str
@@ -68,8 +72,14 @@ class Work:
         """The steps after which a trial is evaluated: equal shares of it."""
         return [-(-self.steps * i // self.evaluations) for i in range(1, self.evaluations + 1)]
 
-    def data(self, tokenizer: object) -> PreparedData:
+    @property
+    def warmup_steps(self) -> int:
+        """Steps in which the learning rate rises."""
+        return math.ceil(WARMUP * self.steps)
+
+    def data(self, tokenizer: object) -> "PreparedData":
         """The tokenised rows; out of the cache, but for the first who asks."""
+        from trials.data import DataSpec, prepare_data
         from trials.model import tokenizer_fingerprint
 
         spec = DataSpec(
@@ -82,7 +92,20 @@ class Work:
         )
         return prepare_data(spec, tokenizer, tokenizer_fingerprint(tokenizer), Path(self.cache))
 
-    def say(self, event: str, **values: float) -> None:
-        """Says that a trial has begun its first step, or ended; with the time."""
+    def say_begun(self, trial: str) -> None:
+        """Says that a trial has taken its first step."""
+        self.say("begun", trial=trial)
+
+    def say_evaluated(self, trial: str, step: int, loss: float) -> None:
+        """Says what an evaluation found. A pruned trial may be killed, so that none says its own end."""
+        self.say("evaluated", trial=trial, step=step, loss=loss)
+
+    def say(self, event: str, **values: str | float) -> None:
+        """Says what has happened, and when."""
         with Path(self.log).open("a", encoding="utf8") as file:
             file.write(json.dumps({"event": event, "time": time.time(), **values}) + "\n")
+
+
+def trial_name(rank: int, rate: float) -> str:
+    """What all contestants call a trial."""
+    return f"{rank}:{rate:g}"
