@@ -9,7 +9,6 @@ the others are what is named, all with that loop but for Trainer and ours. Asser
 """
 
 import argparse
-import ctypes
 import dataclasses
 import json
 import os
@@ -30,9 +29,6 @@ from trials.paths import cache_dir
 
 ROOT = Path(__file__).parents[2]
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
-PR_SET_CHILD_SUBREAPER = 36
-# Seconds that what a contestant left behind has for ending, before it is no longer waited for.
-ORPHAN_SECONDS = 10
 # What a contestant is, and the package without which it is not there.
 CONTESTANTS = {
     FLOOR: ("floor", "peft"),
@@ -65,7 +61,6 @@ def measure(module: str, work: Work, folder: Path) -> Measured:
             check=False,
         )
     wall = time.time() - began
-    reap_orphans()
     cpu = cpu_of_children() - before
     if ended.returncode:
         text = (folder / "said.txt").read_text(encoding="utf8", errors="replace")
@@ -92,26 +87,6 @@ def hold_to_one_core() -> None:
     """Holds this process and all that it starts to one core, where the system can."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-
-
-def adopt_orphans() -> None:
-    """Has processes whose parents ended, as Ray's workers, become children of this one, so that their CPU time counts.
-
-    Linux alone can; elsewhere that time is missing.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def reap_orphans() -> None:
-    """Waits a while for what a contestant has left behind."""
-    until = time.monotonic() + ORPHAN_SECONDS
-    while time.monotonic() < until:
-        try:
-            if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                time.sleep(0.05)
-        except ChildProcessError:
-            return
 
 
 def works(part: str, rows: str, folder: Path, prunes: bool) -> Work:
@@ -216,7 +191,6 @@ def main(given: Sequence[str] | None = None) -> None:
     absent = [name for name, (module, package) in chosen.items() if not installed(package, module)]
     modules = {name: module for name, (module, _) in chosen.items() if name not in absent}
     hold_to_one_core()
-    adopt_orphans()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for prunes in {"off": [False], "on": [True], "both": [False, True]}[asked.pruning]:

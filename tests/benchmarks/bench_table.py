@@ -122,7 +122,7 @@ def agreement(runs: Mapping[str, Sequence[Measured]]) -> str:
 
 def median(measured: Sequence[Measured], field: str) -> float:
     """The median of a field over runs."""
-    return statistics.median(getattr(run, field) for run in measured)
+    return float(statistics.median(getattr(run, field) for run in measured))
 
 
 def _cells(name: str, measured: Sequence[Measured], floor: Sequence[Measured], batch: int) -> list[str]:

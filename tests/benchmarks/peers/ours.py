@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 from tests.benchmarks.peers.work import RANKS, SEED, WARMUP, Work, trial_name
 
@@ -81,10 +82,10 @@ def sweep(path: str, command: list[str]) -> None:
             super().add_report(report)
             work.say_evaluated(self._name, report.step, report.eval_loss)
 
-    follow.TrainerLog = TellingLog  # type: ignore[misc]
     atexit.register(lambda: work.say("coordinator", cpu=time.process_time()))
     sys.argv = ["sweep", *command]
-    cli.main()
+    with patch.object(follow, "TrainerLog", TellingLog):
+        cli.main()
 
 
 def start_up(repeats: int = 5) -> list[str]:
