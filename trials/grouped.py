@@ -4,6 +4,7 @@ For GPUs, where it is the number of operations and not their size that takes the
 padded to a common rank; tokens are not padded.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ class GroupedLinear(torch.autograd.Function):
         flat = x.reshape(-1, x.shape[-1])
         y = functional.linear(flat, weight, bias)
         groups = _groups(parts, len(flat))
-        ends = torch.tensor([end for end, _ in groups], dtype=torch.int32, device=x.device)
+        ends = _tensor(tuple(end for end, _ in groups), torch.int32, x.device)
         a = _stack(factors[::2], groups)
         b = _stack([factor.t() for factor in factors[1::2]], groups).mul_(_scales(groups, x))
         seen = _dropped(flat, parts)
@@ -75,20 +76,38 @@ def _groups(parts: Sequence[Part], tokens: int) -> list[Group]:
 
 def _stack(factors: Sequence[torch.Tensor], groups: Sequence[Group]) -> torch.Tensor:
     """Factors [rank, size] as one tensor [groups, padded rank, size], zero where a group has no such row."""
-    most = -(-max(len(factor) for factor in factors) // RANKS) * RANKS
-    stacked = factors[0].new_zeros(len(groups), most, factors[0].shape[1])
-    own = iter(factors)
-    for place, (_, part) in enumerate(groups):
-        if part is not None:
-            factor = next(own)
-            stacked[place, : len(factor)] = factor
-    return stacked
+    size, first = factors[0].shape[1], factors[0]
+    rows = _rows(tuple(len(part.a) if part is not None else 0 for _, part in groups))
+    # Two operations, however many factors there are: all one after another, then each row to its place.
+    joined = torch.cat([*factors, _zeros(size, first.dtype, first.device)])
+    return joined.index_select(0, _tensor(rows, torch.long, first.device)).view(len(groups), -1, size)
+
+
+@functools.lru_cache
+def _rows(ranks: tuple[int, ...]) -> tuple[int, ...]:
+    """Where each row of a stack comes from among all factors' rows, behind which lies a row of zeros."""
+    most, zero = -(-max(ranks) // RANKS) * RANKS, sum(ranks)
+    begins = [sum(ranks[:place]) for place in range(len(ranks))]
+    return tuple(
+        begin + row if row < rank else zero for begin, rank in zip(begins, ranks, strict=True) for row in range(most)
+    )
+
+
+# All layers of a pass, and all passes of a pack, ask for the same few.
+@functools.lru_cache
+def _tensor(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
+@functools.lru_cache
+def _zeros(size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    return torch.zeros(1, size, dtype=dtype, device=device)
 
 
 def _scales(groups: Sequence[Group], like: torch.Tensor) -> torch.Tensor:
     """The adapters' scales, [groups, 1, 1]."""
-    scales = [part.scale if part is not None else 0.0 for _, part in groups]
-    return torch.tensor(scales, dtype=like.dtype, device=like.device)[:, None, None]
+    scales = tuple(part.scale if part is not None else 0.0 for _, part in groups)
+    return _tensor(scales, like.dtype, like.device)[:, None, None]
 
 
 def _dropped(x: torch.Tensor, parts: Sequence[Part]) -> torch.Tensor:
