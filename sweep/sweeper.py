@@ -112,7 +112,6 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, console: Conso
     scaling, design, plan, notes = _fit(options, asked, ready)
     storage = open_storage(options.storage, create=True)
     identity = Identity.of(asked.design.space, asked.budget, options.seed, ready, scaling, design.kind)
-    memory_notes(plan, Memory())  # before the study is made
     study = _open_study(options, asked, storage, identity, design.space)
     _remember(study, options, asked, ready)
     memory = Memory.of(study, ready.device.name)
@@ -130,20 +129,9 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, console: Conso
     if not isinstance(study.pruner, TrendPromotion):
         unpark(study)
     results.close_failed(trial.number for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
-    done = len(finished_trials(study))
     notes += memory_notes(plan, memory)
     notes += [f"{knob} has {told}" for knob, told in summarised(grown).items()]
-    told = header.lines(
-        plan,
-        options,
-        study.study_name,
-        asked.slots,
-        done=done,
-        waiting=len(waiting),
-        parked=parked_count(study),
-        notes=notes,
-        start=asked.start,
-    )
+    told = _header(options, asked, plan, study, notes, len(waiting))
     say(console, [*told, *header.design_lines(design)], indent=header.INDENT)
     with make_progress(console, launcher.slots) as progress:
         session = Session(
@@ -167,6 +155,23 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, console: Conso
                 launcher.close()
             saved = put_back_own(study)
     return _outcome(study, session, len(saved))
+
+
+def _header(
+    options: SweepOptions, asked: Asked, plan: Plan, study: optuna.Study, notes: Sequence[str], waiting: int
+) -> list[str]:
+    """What is said before the first trial of a session."""
+    return header.lines(
+        plan,
+        options,
+        study.study_name,
+        asked.slots,
+        done=len(finished_trials(study)),
+        waiting=waiting,
+        parked=parked_count(study),
+        notes=notes,
+        start=asked.start,
+    )
 
 
 def _outcome(study: optuna.Study, session: Session, saved: int) -> Outcome:
@@ -208,6 +213,7 @@ def _fit(options: SweepOptions, asked: Asked, ready: Ready) -> tuple[Scaling, De
         rows_at_once=options.per_device_train_batch_size,
     )
     plan.check_targets()
+    memory_notes(plan, Memory())  # fails before a study is made
     packing = packing_note(asked.slots[0].trials, ready) if ready.busy_tokens else ""
     notes = [note for note in (scaling.note, idle, quantization_note(ready.model), packing) if note]
     notes += [*batch_notes(plan.batch_limit, space), *faults([*data_checks(ready.data), *space_checks(plan)])]

@@ -128,7 +128,7 @@ def works_grouped(device: torch.device) -> bool:
     parts = [Part(a, b, 1.0, 0, 10, 0.0, 0), Part(a, b, 1.0, 17, 32, 0.0, 0)]
     try:
         GroupedLinear.apply(x, weight, None, parts, a, b, a, b).sum().backward()  # type: ignore[no-untyped-call]
-    except (RuntimeError, NotImplementedError, AttributeError, ValueError):
+    except (RuntimeError, AttributeError, ValueError):  # an old torch, or a GPU without them
         return False
     # 16 of the layer and 8 · 16 of the adapter for the tokens that have one; a's gradient is 16 ones for each of 25.
     return a.grad is not None and bool((a.grad == 25 * 16).all())

@@ -13,6 +13,8 @@ import torch
 from torch.nn import functional
 from transformers import AttentionInterface
 
+from trials.errors import ModelError
+
 NAME = "lora_sweep_rows"
 # What an attention may be asked for that this one does not have.
 FOREIGN = ("softcap", "s_aux", "position_bias", "head_mask", "sinks")
@@ -57,11 +59,11 @@ def attend(
         [1, tokens, heads, size], and no weights.
 
     Raises:
-        NotImplementedError: The architecture's attention is another one.
+        ModelError: The architecture's attention is another one.
     """
     asked = [name for name in FOREIGN if others.get(name) is not None]
     if asked or attention_mask is not None or others.get("is_causal") is False or query.shape[0] != 1:
-        raise NotImplementedError(f"attention with {', '.join(asked) or 'a mask'}")
+        raise ModelError(f"rows cannot be joined for an attention with {', '.join(asked) or 'a mask'}")
     by_row = len(_Rows.bounds) == 1 or not _Rows.side_by_side
     settings = {"dropout_p": dropout, "scale": scaling, "enable_gqa": query.shape[1] != key.shape[1]}
     attention = _one_by_one if by_row else _side_by_side
@@ -141,7 +143,7 @@ def keeps_rows_apart(model: Any) -> bool:
             leaking = model(input_ids=ids).logits[:, first:]
             with rows_apart(model, [first, tokens - first]):
                 apart = model(input_ids=ids, position_ids=positions).logits[:, first:]
-    except (NotImplementedError, TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError):
+    except (ModelError, TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError):
         return False
     # Against what a leak would change, as rounding differs from type to type.
     return bool((apart - alone).abs().max() < 0.2 * (leaking - alone).abs().max())
