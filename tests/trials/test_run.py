@@ -73,6 +73,19 @@ def test_chance_in_training_begins_alike_whatever_the_first_weights_took(
     assert drawn[0] == drawn[1]
 
 
+def test_every_pass_drops_other_inputs(tiny_base: BaseModel, tiny_data: PreparedData, tmp_path: Path) -> None:
+    config = tiny_config(per_device_train_batch_size=2, gradient_accumulation_steps=4)
+    run, drawn = LoraRun(config, tiny_base, tiny_data, tmp_path), list[int]()
+    for _ in range(2):
+        for _ in range(4):
+            batch = run.next_micro_batch()
+            drawn.append(run.chance)
+            run.take(0.0, batch)
+    run.close()
+    assert run.step == 2
+    assert len(set(drawn)) == 8
+
+
 def test_each_step_is_told(tiny_base: BaseModel, tiny_data: PreparedData, tmp_path: Path) -> None:
     moves: list[Moved] = []
     run = LoraRun(tiny_config(evaluations=1, warmup_ratio=0.5), tiny_base, tiny_data, tmp_path)
