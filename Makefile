@@ -6,9 +6,9 @@
 #                              SCALE_LR= EXPAND=1 ADVISOR=0 PRUNER= AUDIT= ARGS=]
 #   make sanity [SPACE= MODEL= DATASET= SEED= GPUS= SET="knob=value" SCALE_LR= ARGS=]
 #   make dashboard [STORAGE= HOST= PORT=]
-#   make bench [PART=tiny|default] [ROWS=chats|blocks] [REPEATS=3] [PRUNING=off|on|both] | bench-throughput
-#   make test | lint | check-exports | bench-coordinator | bench-cpu-workers | bench-compare | bench-trends |
-#   bench-expansion | bench-advice | bench-diagnosis | bench-pruning [PART=] | clean
+#   make bench [PART=tiny|default] [ROWS=chats|blocks] [REPEATS=3] [PRUNING=off|on|both] [CORES=1]
+#   make test | lint | check-exports | bench-throughput | bench-coordinator | bench-cpu-workers | bench-compare |
+#   bench-trends | bench-expansion | bench-advice | bench-diagnosis | bench-pruning [PART=] | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -74,7 +74,7 @@ check-exports: $(VENV)/.ready-dev $(LLAMAFACTORY)/.ready
 # Beside a plain loop and beside what users would take instead; needs about an hour for PART=tiny.
 bench: $(VENV)/.ready-dev $(PEERS)/.ready
 	@$(BIN)/python -m tests.benchmarks.bench $(call option,--part,$(PART)) $(call option,--rows,$(ROWS)) \
-		$(call option,--repeats,$(REPEATS)) $(call option,--pruning,$(PRUNING))
+		$(call option,--repeats,$(REPEATS)) $(call option,--pruning,$(PRUNING)) $(call option,--cores,$(CORES))
 
 # Training tokens a CPU second, beside transformers' Trainer; and of several trials in a pass beside one.
 bench-throughput: $(VENV)/.ready-dev

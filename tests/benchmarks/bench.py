@@ -2,10 +2,11 @@
 
 Sixteen trials, four ranks by four learning rates, on the same tokens in the same order with as many evaluations,
 one trial at a time in one thread, in turns. Each contestant is held to one core with all its processes, so that what
-leads the trials is paid for in time as it is in CPU seconds. `floor` is a plain PyTorch and PEFT loop in one process;
-the others are what is named, all with that loop but for Trainer and ours. Asserts nothing.
+leads the trials is paid for in time as it is in CPU seconds; `CORES=2` gives it a core of its own. `floor` is a plain
+PyTorch and PEFT loop in one process; the others are what is named, all with that loop but for Trainer and ours. Asserts
+nothing.
 
-    make bench [PART=tiny|default] [REPEATS=3] [ROWS=chats|blocks] [PRUNING=off|on|both]
+    make bench [PART=tiny|default] [REPEATS=3] [ROWS=chats|blocks] [PRUNING=off|on|both] [CORES=1]
 """
 
 import argparse
@@ -41,7 +42,7 @@ CONTESTANTS = {
 
 
 def measure(module: str, work: Work, folder: Path) -> Measured:
-    """Runs a contestant, on the core that this process is held to.
+    """Runs a contestant, on the cores that this process is held to.
 
     Raises:
         RuntimeError: It failed; with the end of what it said.
@@ -83,10 +84,10 @@ def cpu_of_children() -> float:
     return spent.ru_utime + spent.ru_stime
 
 
-def hold_to_one_core() -> None:
-    """Holds this process and all that it starts to one core, where the system can."""
+def hold_to(cores: int) -> None:
+    """Holds this process and all that it starts to so many cores, where the system can."""
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-cores:])
 
 
 def works(part: str, rows: str, folder: Path, prunes: bool) -> Work:
@@ -121,8 +122,8 @@ def works(part: str, rows: str, folder: Path, prunes: bool) -> Work:
         rows=64,
         evaluation_rows=8,
         steps=4,
-        evaluations=4,
-        batch=8,
+        evaluations=2,
+        batch=4,
         rates=(2e-4, 5e-4, 1e-3, 2e-3),
         **common,  # type: ignore[arg-type]
     )
@@ -186,11 +187,12 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=list(CONTESTANTS), default=list(CONTESTANTS))
     parser.add_argument("--pruning", choices=("off", "on", "both"), default="both")
+    parser.add_argument("--cores", type=int, default=1)
     asked = parser.parse_args(given)
     chosen = {name: CONTESTANTS[name] for name in dict.fromkeys([FLOOR, *asked.only])}
     absent = [name for name, (module, package) in chosen.items() if not installed(package, module)]
     modules = {name: module for name, (module, _) in chosen.items() if name not in absent}
-    hold_to_one_core()
+    hold_to(asked.cores)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for prunes in {"off": [False], "on": [True], "both": [False, True]}[asked.pruning]:
@@ -199,7 +201,8 @@ def main(given: Sequence[str] | None = None) -> None:
             if not runs[FLOOR]:
                 sys.exit("The floor failed: there is nothing to compare with.")
             pruning = "each with its own pruning (the floor has none)" if prunes else "no pruning"
-            print(f"\n{asked.part} model, {asked.rows}, 16 trials of {work.steps} steps, {pruning}, one core\n")
+            cores = "one core" if asked.cores == 1 else f"{asked.cores} cores"
+            print(f"\n{asked.part} model, {asked.rows}, 16 trials of {work.steps} steps, {pruning}, {cores}\n")
             print("\n".join([*table(runs, absent, work.batch), *overhead(runs)]))
             if not prunes:
                 print(agreement(runs))

@@ -6,7 +6,7 @@ from typing import Any
 
 import psutil
 
-from tests.benchmarks.peers.work import RANKS, Work
+from tests.benchmarks.peers.work import Work
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
         def begin(self, config: dict[str, Any]) -> None:
             from tests.benchmarks.peers.stepwise import Stepwise
 
-            self.run = Stepwise(work, self.model, self.data, config["rank"], config["rate"])
+            self.run = Stepwise(work, self.model, self.data, *config["trial"])
 
         def step(self) -> dict[str, Any]:
             loss, done = self.run.advance()
@@ -54,10 +54,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         tune.Tuner(
             Trial,
-            param_space={
-                "rank": tune.grid_search(list(RANKS)),
-                "rate": tune.grid_search(list(work.rates)),
-            },
+            param_space={"trial": tune.grid_search(work.configs)},  # one grid: Ray orders several by their names
             tune_config=tune.TuneConfig(
                 metric="loss", mode="min", scheduler=scheduler, max_concurrent_trials=1, reuse_actors=True
             ),

@@ -24,12 +24,7 @@ def main() -> None:
     space["rate"] = choice(list(work.rates))
     settings = {"config_space": space, "metric": "loss", "do_minimize": True, "random_seed": 0}
     if work.prunes:
-        scheduler = ASHA(
-            **settings,
-            time_attr="evaluation",
-            max_t=work.evaluations,
-            search_options={"points_to_evaluate": points},
-        )
+        scheduler = ASHA(**settings, time_attr="evaluation", max_t=work.evaluations, points_to_evaluate=points)
     else:
         scheduler = SingleObjectiveScheduler(
             **settings, searcher="random_search", searcher_kwargs={"points_to_evaluate": points}

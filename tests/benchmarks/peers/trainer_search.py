@@ -23,11 +23,52 @@ class Numbers(torch.utils.data.Dataset[int]):
         return self.order[index]
 
 
+def arguments(work: Work, folder: str) -> Any:
+    """The others' settings, in a Trainer's words."""
+    from transformers import TrainingArguments
+
+    return TrainingArguments(
+        output_dir=folder,
+        per_device_train_batch_size=work.batch,
+        max_steps=work.steps,
+        lr_scheduler_type="cosine",
+        warmup_steps=work.warmup_steps,
+        weight_decay=0.0,
+        eval_strategy="steps",
+        eval_steps=-(-work.steps // work.evaluations),
+        logging_strategy="no",
+        save_strategy="no",
+        report_to="none",
+        use_cpu=True,
+        disable_tqdm=True,
+        seed=SEED,
+        remove_unused_columns=False,
+    )
+
+
+def telling(work: Work) -> Any:
+    """What says when trials begin and what their evaluations find."""
+    from transformers import TrainerCallback
+
+    def name(args: Any, model: Any) -> str:
+        return trial_name(model.peft_config["default"].r, args.learning_rate)
+
+    class Say(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: Any, control: Any, **of: Any) -> None:
+            if state.global_step == 1:
+                work.say_begun(name(args, of["model"]))
+
+        def on_evaluate(self, args: Any, state: Any, control: Any, **of: Any) -> None:
+            work.say_evaluated(name(args, of["model"]), state.global_step, of["metrics"]["eval_loss"])
+
+    return Say()
+
+
 def main() -> None:
     """Does the work that the first argument tells."""
     import optuna
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments
+    from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer
 
     work = Work.read(sys.argv[1])
     torch.set_num_threads(1)
@@ -48,19 +89,6 @@ def main() -> None:
 
     order = row_order(work, data)
 
-    def name(args: Any, model: Any) -> str:
-        return trial_name(model.peft_config["default"].r, args.learning_rate)
-
-    class Say(TrainerCallback):  # type: ignore[misc]
-        """Says when trials begin and what their evaluations find."""
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **of: Any) -> None:
-            if state.global_step == 1:
-                work.say_begun(name(args, of["model"]))
-
-        def on_evaluate(self, args: Any, state: Any, control: Any, **of: Any) -> None:
-            work.say_evaluated(name(args, of["model"]), state.global_step, of["metrics"]["eval_loss"])
-
     class Ordered(Trainer):  # type: ignore[misc]
         """Trains on the rows in the others' order. Its evaluation weighs batches equally, not their tokens."""
 
@@ -77,27 +105,14 @@ def main() -> None:
             )
 
     with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(
-            output_dir=folder,
-            per_device_train_batch_size=work.batch,
-            max_steps=work.steps,
-            lr_scheduler_type="cosine",
-            warmup_steps=work.warmup_steps,
-            weight_decay=0.0,
-            eval_strategy="steps",
-            eval_steps=-(-work.steps // work.evaluations),
-            logging_strategy="no",
-            save_strategy="no",
-            report_to="none",
-            use_cpu=True,
-            disable_tqdm=True,
-            seed=SEED,
-            remove_unused_columns=False,
-        )
         rows = Numbers(order)
-        trainer = Ordered(model_init=make, args=arguments, train_dataset=rows, eval_dataset=rows, callbacks=[Say()])
-        pruner = optuna.pruners.MedianPruner() if work.prunes else optuna.pruners.NopPruner()
-
+        trainer = Ordered(
+            model_init=make,
+            args=arguments(work, folder),
+            train_dataset=rows,
+            eval_dataset=rows,
+            callbacks=[telling(work)],
+        )
         trainer.hyperparameter_search(
             hp_space=space,
             compute_objective=lambda metrics: metrics["eval_loss"],
@@ -105,7 +120,7 @@ def main() -> None:
             direction="minimize",
             backend="optuna",
             sampler=optuna.samplers.GridSampler({"rank": RANKS, "learning_rate": work.rates}, seed=0),
-            pruner=pruner,
+            pruner=optuna.pruners.MedianPruner() if work.prunes else optuna.pruners.NopPruner(),
         )
 
 
