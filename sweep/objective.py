@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
+from sweep.afterwards import Afterwards
 from sweep.artifacts import Artifacts
 from sweep.contenders import HORIZON, PROGRESS, START, WARMUP
 from sweep.errors import SweepError, TrialFailed, TrialInterrupted, TrialParked, WorkerDied
@@ -21,7 +22,7 @@ from sweep.progress import Progress, StudyView, TrialView
 from sweep.recovery import OWNER, first_number, lost_numbers, this_process
 from sweep.results import Results, target_name
 from sweep.scaling import usual_learning_rate
-from sweep.study import best_trial, finished_trials
+from sweep.study import finished_trials
 from sweep.trial_diagnosis import diagnose_trial, logged_curve
 from sweep.trial_files import delete_adapter, delete_checkpoints, trial_folder, write_config
 from sweep.untrained import check_constraints, check_memory
@@ -51,6 +52,7 @@ class Session:
         to_begin: Trials that are still to be begun.
         memory: What is known of the device's.
         stopping: Set when no trial should begin or be tried again.
+        afterwards: Does what no next trial should wait for.
     """
 
     plan: Plan
@@ -65,7 +67,7 @@ class Session:
     to_begin: int = 0
     memory: Memory = field(default_factory=Memory)
     stopping: threading.Event = field(default_factory=threading.Event)
-    ending: threading.Lock = field(default_factory=threading.Lock)
+    afterwards: Afterwards = field(default_factory=Afterwards)
 
     def stop(self) -> None:
         """Lets no trial begin, and has the running ones saved at their next evaluation."""
@@ -239,27 +241,31 @@ class OneTrial:
             reason=ending.told,
             diagnosis=diagnosis,
         )
-        with session.ending:
-            session.results.end_trial(
-                trial.number,
-                ending.state,
-                value=value,
-                reason=ending.told,
-                trainable_parameters=ending.trainable_parameters,
-            )
-            delete_losing_adapters(session)
-            self._tell_progress(ending, value)
+        session.results.end_trial(
+            trial.number,
+            ending.state,
+            value=value,
+            reason=ending.told,
+            trainable_parameters=ending.trainable_parameters,
+        )
+        session.afterwards.do(lambda: self._tidy(ending, value))
+
+    def _tidy(self, ending: Ending, value: float | None) -> None:
+        """Says how the trial ended, and deletes adapters that are none of the best any more."""
+        self._tell_progress(ending, value)
+        delete_losing_adapters(self._session)
 
     def _tell_progress(self, ending: Ending, value: float | None) -> None:
-        session, study = self._session, self._trial.study
-        leader = best_trial(study)
-        best = leader.value if leader else None
+        """Says it whether Optuna has been told by now or not."""
+        session, study, number = self._session, self._trial.study, self._trial.number
+        others = [trial for trial in finished_trials(study) if trial.number != number]
+        best = min((t.value for t in others if t.state == TrialState.COMPLETE and t.value is not None), default=None)
         if ending.state == "complete" and value is not None and (best is None or value < best):
             self._view.best, best = True, value
         counted = ending.state in ("complete", "pruned")
         spent, saved = session.results.rows_spent_and_saved()
         session.progress.study_moved(
-            StudyView(study.study_name, session.total, len(finished_trials(study)) + counted, best, spent, saved)
+            StudyView(study.study_name, session.total, len(others) + counted, best, spent, saved)
         )
         session.progress.trial_ended(self._view)
 
@@ -270,12 +276,13 @@ def give_up(session: Session, trial: optuna.Trial, reason: str) -> None:
     OneTrial(session, trial, params).give_up(reason)
 
 
-def clean_up(output: Path) -> Callable[[optuna.Study, FrozenTrial], None]:
+def clean_up(session: Session) -> Callable[[optuna.Study, FrozenTrial], None]:
     """Returns what Optuna calls once a trial is told: only now are its checkpoints of no more use."""
 
     def delete(study: optuna.Study, trial: FrozenTrial) -> None:
         number = trial.system_attrs.get("failed_trial", trial.number)
-        delete_checkpoints(trial_folder(output, study.study_name, number))
+        folder = trial_folder(session.output, study.study_name, number)
+        session.afterwards.do(lambda: delete_checkpoints(folder))
 
     return delete
 

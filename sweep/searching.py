@@ -66,6 +66,10 @@ class Search:
         with ThreadPoolExecutor(slots, "slot") as pool:
             for _ in range(slots):
                 pool.submit(self._slot)
+        try:
+            self._session.afterwards.finish()
+        except BaseException as error:  # noqa: BLE001 - raised below
+            self._fault = self._fault or error
         if missing := self._session.artifacts.finish():
             self._session.progress.say(missing)
         if self._fault is not None:

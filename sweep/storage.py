@@ -107,6 +107,11 @@ def shown(storage: str) -> str:
     return str(url.database) if _is_sqlite(url) else url.set(query={}).render_as_string(hide_password=True)
 
 
+def sqlite_file(storage: str) -> Path | None:
+    """The file of STORAGE; None for a server, and for a `file:` address with options."""
+    return _sqlite_file(parse_url(storage))
+
+
 def database_exists(storage: str) -> bool:
     """Whether there can be studies: a SQLite file that is not there has none; a server is taken to be there."""
     file = _sqlite_file(parse_url(storage))
@@ -131,14 +136,6 @@ def check_storage(storage: str) -> None:
         probe.unlink()
     except OSError as error:
         raise SweepError(f"STORAGE {shown(storage)} cannot be made: {error.strerror} ({folder})") from error
-
-
-def import_early() -> None:
-    """Imports what opening a storage will ask for, most of a second: while the workers load their model."""
-    import alembic.command
-    import alembic.config
-    import alembic.migration
-    import alembic.script  # noqa: F401
 
 
 def open_storage(storage: str, *, create: bool) -> SweepStorage:

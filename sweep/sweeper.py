@@ -26,6 +26,7 @@ from sweep.launchers.base import Launcher
 from sweep.launchers.local import LocalLauncher
 from sweep.memory import Memory
 from sweep.memory_notes import memory_notes
+from sweep.new_database import new_database, put_new
 from sweep.objective import Session, clean_up
 from sweep.options import SweepOptions
 from sweep.packing import packing_note, trials_at_once
@@ -41,7 +42,7 @@ from sweep.scaling import Scaling, scale_learning_rate, usual_learning_rate
 from sweep.schedule_checks import space_checks
 from sweep.searching import Search, parked_count, unpark
 from sweep.stopping import FailureWatch, stop_on_signals
-from sweep.storage import import_early, open_storage
+from sweep.storage import open_storage
 from sweep.study import (
     FROM,
     SOURCE,
@@ -98,18 +99,18 @@ def run_sweep(options: SweepOptions, console: Console, prepared: Prepared | None
     measured = asked_trials(options.trials_per_gpu) is None
     setup = replace(setup, start_loss=asked.pruner in START_LOSS, busy_tokens=measured)
     launcher = LocalLauncher(setup, asked.slots)
-    import_early()
     try:
-        return _run(options, asked, launcher, console)
+        return _run(options, asked, launcher, new_database(), console)
     finally:
         launcher.close()
 
 
-def _run(options: SweepOptions, asked: Asked, launcher: Launcher, console: Console) -> Outcome:
-    """The part of a sweep that has workers."""
+def _run(options: SweepOptions, asked: Asked, launcher: Launcher, database: bytes, console: Console) -> Outcome:
+    """The part of a sweep that has workers; `database` is a new one, for a STORAGE that is not there."""
     ready = launcher.ready()
     asked = _pack(options, asked, ready, launcher)
     scaling, design, plan, notes = _fit(options, asked, ready)
+    put_new(database, options.storage)
     storage = open_storage(options.storage, create=True)
     identity = Identity.of(asked.design.space, asked.budget, options.seed, ready, scaling, design.kind)
     study = _open_study(options, asked, storage, identity, design.space)
@@ -278,7 +279,7 @@ def _search(session: Session, study: optuna.Study, cells: Sequence[Cell], search
         searching: What has other trials tried; a design's are settled.
     """
     watch = FailureWatch()
-    callbacks: list[Callable[[optuna.Study, FrozenTrial], None]] = [watch, clean_up(session.output)]
+    callbacks: list[Callable[[optuna.Study, FrozenTrial], None]] = [watch, clean_up(session)]
     if not cells:
         for callback in searching:
             callback(study, None)

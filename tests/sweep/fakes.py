@@ -240,7 +240,7 @@ class FakeSweep:
 
     def run(self, n_trials: int) -> None:
         """Runs trials as a sweep does."""
-        Search(self.session, self.study, [clean_up(self.output)]).run(n_trials)
+        Search(self.session, self.study, [clean_up(self.session)]).run(n_trials)
 
     def trial(self, number: int = 0) -> optuna.trial.FrozenTrial:
         return self.study.get_trials()[number]

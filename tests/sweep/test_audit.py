@@ -39,7 +39,7 @@ def sweep_of(tmp_path: Path, *plays: Sequence[Event], audit: float = 0.0) -> Fak
 
 
 def search(sweep: FakeSweep, n_trials: int) -> None:
-    Search(sweep.session, sweep.study, [clean_up(sweep.output)]).run(n_trials)
+    Search(sweep.session, sweep.study, [clean_up(sweep.session)]).run(n_trials)
 
 
 def states(sweep: FakeSweep) -> list[str]:
