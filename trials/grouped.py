@@ -26,14 +26,15 @@ class GroupedLinear(torch.autograd.Function):
     ) -> torch.Tensor:
         """`x` is [..., in], `factors` A and B of each part."""
         flat = x.reshape(-1, x.shape[-1])
-        y = functional.linear(flat, weight, bias)
         groups = _groups(parts, len(flat))
         ends = _tensor(tuple(end for end, _ in groups), torch.int32, x.device)
         a = _stack(factors[::2], groups)
         b = _stack([factor.t() for factor in factors[1::2]], groups).mul_(_scales(groups, x))
         seen = _dropped(flat, parts)
         low = functional.grouped_mm(seen, a.transpose(1, 2), offs=ends)
-        y += functional.grouped_mm(low, b, offs=ends)
+        y = functional.grouped_mm(low, b, offs=ends).addmm_(flat, weight.t())  # rounded once, as there
+        if bias is not None:
+            y += bias
         ctx.parts, ctx.groups, ctx.shape = parts, groups, x.shape
         ctx.save_for_backward(flat, weight, a, b, low, ends)
         return y.view(*x.shape[:-1], y.shape[-1])

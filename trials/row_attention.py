@@ -6,7 +6,7 @@ and nothing of adapters.
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 import torch
@@ -73,12 +73,15 @@ def attend(
 def _one_by_one(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, window: int | None, settings: Any
 ) -> torch.Tensor:
-    """A product a row: nothing is padded."""
+    """A product for rows of one length that lie behind each other: nothing is padded."""
     found = []
-    for begin, end in _Rows.bounds:
-        query_here, key_here, value_here = (part[:, :, begin:end] for part in (query, key, value))
-        found.append(_causal(query_here, key_here, value_here, window, settings))
-    return torch.cat(found, dim=2).transpose(1, 2).contiguous()
+    for length, run in groupby(_Rows.bounds, key=lambda bound: bound[1] - bound[0]):
+        bounds = list(run)
+        begin, end = bounds[0][0], bounds[-1][1]
+        # [1, heads, rows · length, size] as [rows, heads, length, size], without a copy
+        rows = [part[0, :, begin:end].unflatten(1, (-1, length)).transpose(0, 1) for part in (query, key, value)]
+        found.append(_causal(*rows, window, settings).transpose(1, 2).flatten(0, 1))
+    return (torch.cat(found) if len(found) > 1 else found[0])[None]
 
 
 def _side_by_side(

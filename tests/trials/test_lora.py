@@ -246,3 +246,18 @@ def test_the_files_are_those_that_peft_writes(tiny_base: BaseModel, tmp_path: Pa
     tensors = [load_file(tmp_path / name / "adapter_model.safetensors") for name in ("peft", "own")]
     assert tensors[0].keys() == tensors[1].keys()
     assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
+
+
+@pytest.mark.parametrize("function", [AdaptedLinear, GroupedLinear])
+def test_what_a_young_adapter_changes_is_not_lost_to_rounding(function: Any) -> None:
+    if function is GroupedLinear and not works_grouped(torch.device("cpu")):
+        pytest.skip("no grouped products here")
+    torch.manual_seed(0)
+    x, weight = torch.randn(256, 64).bfloat16(), (torch.randn(96, 64) / 8).bfloat16()
+    a, b = (torch.randn(8, 64) / 8).bfloat16(), (5e-4 * torch.randn(96, 8).sign()).bfloat16()
+    parts = [Part(a, b, 2.0, 0, 128, 0.0, 0), Part(a, b, 2.0, 128, 256, 0.0, 0)]
+    y = function.apply(x, weight, None, parts, a, b, a, b)
+    change = 2.0 * (x.float() @ a.float().t()) @ b.float().t()
+    arrived = y.float() - x.float() @ weight.float().t()
+    share = (arrived * change).sum() / change.square().sum()
+    assert share == pytest.approx(1.0, abs=0.05)  # 0.6 where it is added to a rounded output
