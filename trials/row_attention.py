@@ -79,8 +79,11 @@ def _one_by_one(
         bounds = list(run)
         begin, end = bounds[0][0], bounds[-1][1]
         # [1, heads, rows · length, size] as [rows, heads, length, size], without a copy
-        rows = [part[0, :, begin:end].unflatten(1, (-1, length)).transpose(0, 1) for part in (query, key, value)]
-        found.append(_causal(*rows, window, settings).transpose(1, 2).flatten(0, 1))
+        queries, keys, values = (
+            part[0, :, begin:end].reshape(part.shape[1], -1, length, part.shape[3]).transpose(0, 1)
+            for part in (query, key, value)
+        )
+        found.append(_causal(queries, keys, values, window, settings).transpose(1, 2).flatten(0, 1))
     return (torch.cat(found) if len(found) > 1 else found[0])[None]
 
 
