@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from trials.config import TrialConfig
-from trials.protocol import Finished, Moved, Ready
+from trials.protocol import Finished, Limits, Moved, Ready
 from trials.report import Report
 
 
@@ -46,6 +46,15 @@ class Launcher(Protocol):
 
     def widen(self, trials: int) -> None:
         """Lets every place do so many trials at once, where it does fewer."""
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """What the workers have learnt of their devices' room."""
+        ...
+
+    def narrow(self, limits: Limits) -> None:
+        """Lets no worker try what is known not to fit; also those that are started later."""
         ...
 
     def start(self, config: TrialConfig, folder: Path, on_step: Callable[[Moved], None]) -> Run:

@@ -11,13 +11,15 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from sweep.devices import Slot
 from sweep.errors import SweepError, WorkerDied
-from trials.protocol import Answer, Command, Failed, Job, Message, Moved, Ready, Told, WorkerSetup
+from trials.failure import class_of_death
+from trials.protocol import Answer, Command, Failed, Job, Limits, Message, Moved, Ready, Told, WorkerSetup
 from trials.report import Report
 
 # Seconds that a worker has for ending by itself once its pipe is closed, before it is killed.
@@ -34,9 +36,18 @@ Inbox = queue.SimpleQueue[Message | WorkerDied]
 class WorkerProcess:
     """One worker: what it says is read in a thread of its own and given to the job that it is about."""
 
-    def __init__(self, slot: Slot, setup: WorkerSetup, log: Path) -> None:
-        """Starts the process and sends it what to load; does not wait."""
-        self._log = log
+    def __init__(
+        self, slot: Slot, setup: WorkerSetup, log: Path, on_limits: Callable[[Limits], None] = lambda limits: None
+    ) -> None:
+        """Starts the process and sends it what to load; does not wait.
+
+        Args:
+            slot: Where it runs.
+            setup: What it loads.
+            log: Where what it prints goes.
+            on_limits: Told what it learns of its device's room, in a thread of the worker's own.
+        """
+        self._log, self._on_limits = log, on_limits
         self._sending = threading.Lock()
         self._reading = threading.Lock()
         self._inboxes: dict[int, Inbox] = {}
@@ -118,12 +129,15 @@ class WorkerProcess:
                     self._inboxes[answer.number].put(answer.message)
                     if not isinstance(answer.message, ONGOING):
                         del self._inboxes[answer.number]
+            elif isinstance(answer, Limits):
+                self._on_limits(answer)
             else:
                 self._ready = answer if isinstance(answer, Ready) else _refusal(answer)
                 self._loaded.set()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE_SECONDS)
-        died = WorkerDied(self._how_it_ended(), self._tail(), orderly=self._process.poll() == 0)
+        status = self._process.poll()
+        died = WorkerDied(self._how_it_ended(), self._tail(), orderly=status == 0, failure=class_of_death(status))
         with self._reading:
             self._died = died
             for inbox in self._inboxes.values():

@@ -124,7 +124,7 @@ def test_a_worker_that_does_not_listen_is_killed(start: Callable[[str], Line]) -
 class Silent:
     """A worker that is there."""
 
-    def __init__(self, slot: Slot, setup: WorkerSetup, log: Path) -> None:
+    def __init__(self, slot: Slot, setup: WorkerSetup, log: Path, on_limits: object) -> None:
         self.jobs = list[Job]()
 
     def alive(self) -> bool:
@@ -163,7 +163,7 @@ def test_one_worker_measures_the_loss_before_training_if_it_is_asked_for(
     setups = list[WorkerSetup]()
 
     class Worker:
-        def __init__(self, slot: Slot, setup: WorkerSetup, log: Path) -> None:
+        def __init__(self, slot: Slot, setup: WorkerSetup, log: Path, on_limits: object) -> None:
             setups.append(setup)
 
         def close(self) -> None:

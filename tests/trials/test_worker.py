@@ -15,6 +15,7 @@ import pytest
 
 from tests.trials.tiny_runs import ROWS, measured, run_to_end, tiny_config
 from trials.data import PreparedData
+from trials.failure import FailureClass
 from trials.folders import CHECKPOINT
 from trials.model import BaseModel
 from trials.protocol import (
@@ -232,7 +233,7 @@ def test_a_setup_that_cannot_be_is_told_and_ends_it(setup: WorkerSetup, changes:
 def test_a_target_that_the_model_has_not_is_told_and_the_next_job_works(worker: Process, tmp_path: Path) -> None:
     worker.send(Job(next(NUMBERS), tiny_config(lora_target=("nonesuch",)), tmp_path / "a"))
     wanted = "lora_target names nonesuch, but the base model has no module of that name"
-    assert expect_failure(worker) == Failed(wanted, "", expected=True)
+    assert expect_failure(worker) == Failed(wanted, "", expected=True, failure=FailureClass.SETUP)
     worker.send(Job(next(NUMBERS), tiny_config(), tmp_path / "b"))
     assert len(worker.until_closing()) == 6 + 3 + 1
 
