@@ -210,16 +210,21 @@ class OneTrial:
         session = self._session
         attempts = Attempts(self._trial.number, session.results, session.progress.say)
         while True:
-            run = self._start()
+            try:
+                return self._train_once()
+            except (TrialFailed, WorkerDied) as error:
+                attempts.again(error, self._follower.made, stopping=session.stopping.is_set())
+
+    def _train_once(self) -> Ending:
+        session = self._session
+        run = self._start()
+        try:
             if session.stopping.is_set():
                 session.launcher.stop(save=True)  # the stop came before the start
             session.progress.trial_started(self._view)
-            try:
-                return self._follower.follow(run)
-            except (TrialFailed, WorkerDied) as error:
-                attempts.again(error, self._follower.made, stopping=session.stopping.is_set())
-            finally:
-                run.close()
+            return self._follower.follow(run)
+        finally:
+            run.close()
 
     def _start(self) -> Run:
         """Starts the run where there is room.

@@ -13,6 +13,10 @@ from pathlib import Path
 # By signal: memory is out for one pass; an error that nobody foresees; a loss that is no number; a disk that is full.
 OUT_OF_MEMORY, BROKEN, NAN, FULL = signal.SIGUSR1, signal.SIGUSR2, signal.SIGRTMIN, signal.SIGRTMIN + 1
 
+NOTHING = """
+def before_pass(torch, batch):
+    pass
+"""
 HOOK = """
 import signal, sys
 
@@ -24,8 +28,9 @@ def install():
     real = trials.passing.label_losses
 
     def label_losses(base, batch):
+        if torch.is_grad_enabled():
+            before_pass(torch, batch)
         if not torch.is_grad_enabled() or not asked:
-            {standing}
             return real(base, batch)
         kind = asked.pop(0)
         if kind == {memory}:
@@ -48,18 +53,16 @@ if "trials.worker" in sys.orig_argv:
 """
 
 
-def make_injectable(environment: MutableMapping[str, str], folder: Path, standing: str = "pass") -> None:
+def make_injectable(environment: MutableMapping[str, str], folder: Path, before_pass: str = NOTHING) -> None:
     """Lets workers that are started in this environment take the signals.
 
     Args:
         environment: A sweep's; changed.
         folder: Where the hook is written.
-        standing: A statement that every pass runs, with `torch` and `batch` to work on.
+        before_pass: Source of a function of that name, which every training pass calls.
     """
     folder.mkdir(parents=True, exist_ok=True)
     numbers = {"memory": int(OUT_OF_MEMORY), "broken": int(BROKEN), "nan": int(NAN), "full": int(FULL)}
-    (folder / "sitecustomize.py").write_text(
-        textwrap.dedent(HOOK).format(standing=standing, **numbers), encoding="utf8"
-    )
+    (folder / "sitecustomize.py").write_text(textwrap.dedent(before_pass) + HOOK.format(**numbers), encoding="utf8")
     before = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = os.pathsep.join([str(folder), before] if before else [str(folder)])

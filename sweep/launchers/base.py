@@ -58,7 +58,12 @@ class Launcher(Protocol):
         ...
 
     def start(self, config: TrialConfig, folder: Path, on_step: Callable[[Moved], None]) -> Run:
-        """Starts a run in `folder`, waiting for a free place if need be."""
+        """Starts a run in `folder`, waiting for a free place if need be.
+
+        Raises:
+            SweepError: A place cannot load model and data any more.
+            WorkerDied: A place was lost while it loaded them.
+        """
         ...
 
     def stop(self, *, save: bool) -> None:

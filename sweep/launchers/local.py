@@ -18,6 +18,9 @@ from trials.config import TrialConfig
 from trials.protocol import Failed, Finished, Job, Limits, Moved, Ready, Saved, Stop, WorkerSetup
 from trials.report import Report
 
+# Workers that load model and data, one after the other, when each dies meanwhile.
+MOST_LOADS = 3
+
 
 class LocalRun:
     """A trial that a local worker is doing."""
@@ -111,9 +114,23 @@ class LocalLauncher:
         return [worker.pid for worker in self._workers]
 
     def ready(self) -> Ready:
-        """Waits for the first worker: all load the same."""
-        self._loaded = self._workers[0].ready()
-        return self._loaded
+        """Waits for the first worker, as all load the same; one that dies meanwhile is replaced.
+
+        Raises:
+            SweepError: Model or data cannot be loaded, or one worker after the other died of it.
+        """
+        for _ in range(MOST_LOADS):
+            try:
+                self._loaded = self._workers[0].ready()
+            except WorkerDied as error:
+                died = error
+                with self._lock:
+                    self._workers[0].close()
+                    self._workers[0] = self._new_worker(0)
+            else:
+                return self._loaded
+        told = f"{died}, as did {MOST_LOADS - 1} before it while they loaded model and data\n{died.detail}"
+        raise SweepError(told.rstrip()) from died
 
     @property
     def limits(self) -> Limits:
@@ -134,7 +151,12 @@ class LocalLauncher:
         self._slots = [replace(slot, trials=max(slot.trials, trials)) for slot in self._slots]
 
     def start(self, config: TrialConfig, folder: Path, on_step: Callable[[Moved], None]) -> LocalRun:
-        """Starts a run on a worker with room, waiting for one."""
+        """Starts a run on a worker with room, waiting for one.
+
+        Raises:
+            SweepError: A new worker cannot load what the first one did.
+            WorkerDied: A new one died meanwhile.
+        """
         place = self._free.get()
         try:
             with self._lock:

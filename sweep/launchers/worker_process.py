@@ -53,7 +53,7 @@ class WorkerProcess:
         self._inboxes: dict[int, Inbox] = {}
         self._died: WorkerDied | None = None
         self._loaded = threading.Event()
-        self._ready: Ready | SweepError | None = None
+        self._ready: Ready | SweepError | WorkerDied | None = None
         self._pipe, theirs = Pipe()
         with log.open("ab") as stderr, theirs:
             self._process = subprocess.Popen(
@@ -80,6 +80,7 @@ class WorkerProcess:
 
         Raises:
             SweepError: They cannot be.
+            WorkerDied: The process ended before they were.
         """
         self._loaded.wait()
         if isinstance(self._ready, Ready):
@@ -143,7 +144,7 @@ class WorkerProcess:
             for inbox in self._inboxes.values():
                 inbox.put(died)
         if not self._loaded.is_set():
-            self._ready = SweepError(f"{died}\n{died.detail}".rstrip())
+            self._ready = died
             self._loaded.set()
 
     def _how_it_ended(self) -> str:
