@@ -14,7 +14,7 @@ class EnvironmentFault(Exception):
 class WorkerDied(Exception):
     """A worker process ended in the middle of a trial. The message says how, the detail holds its last words.
 
-    `orderly` says that it ended by itself, since another of its trials broke in a way that nobody foresaw.
+    `orderly` says that it was to end, since another of its trials broke in a way that nobody foresaw.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ from sweep.results import Results, target_name
 from sweep.scaling import usual_learning_rate
 from sweep.study import best_trial, finished_trials
 from sweep.trial_diagnosis import diagnose_trial, logged_curve
-from sweep.trial_files import delete_adapter, delete_checkpoints, trial_folder, write_config
+from sweep.trial_files import delete_checkpoints, delete_losing_adapters, trial_folder, write_config
 from sweep.untrained import check_constraints, check_memory
 from trials.config import TrialConfig
 from trials.failure import FailureClass
@@ -272,7 +272,7 @@ class OneTrial:
                 reason=ending.told,
                 trainable_parameters=ending.trainable_parameters,
             )
-            delete_losing_adapters(session)
+            delete_losing_adapters(session.results.trials(), session.output, session.keep_adapters)
             self._tell_progress(ending, value)
 
     def _tell_progress(self, ending: Ending, value: float | None) -> None:
@@ -311,16 +311,3 @@ def describe(config: TrialConfig, view: TrialView) -> str:
         f"rank {config.lora_rank}, alpha {config.lora_alpha:g}, {view.lora_target}, "
         f"learning rate {config.learning_rate:.3g}, batch {config.effective_batch_size}"
     )
-
-
-def delete_losing_adapters(session: Session) -> None:
-    """Deletes the adapters of all ended trials but the best `keep_adapters` complete ones."""
-    rows = session.results.trials()
-    complete = [row for row in rows if row["state"] == "complete" and row["value"] is not None]
-    best = sorted(complete, key=lambda row: (row["value"], row["trial_number"]))[: session.keep_adapters]
-    # One that goes on with a trial whose machine was lost does so in that one's folder.
-    going_on = [row for row in rows if row["state"] in ("running", "interrupted", "parked")]
-    kept = {row["folder"] for row in (*best, *going_on)}
-    for row in rows:
-        if row["folder"] not in kept:
-            delete_adapter(session.output / row["folder"])

@@ -52,6 +52,7 @@ class WorkerProcess:
         self._reading = threading.Lock()
         self._inboxes: dict[int, Inbox] = {}
         self._died: WorkerDied | None = None
+        self._closing = False
         self._loaded = threading.Event()
         self._ready: Ready | SweepError | WorkerDied | None = None
         self._pipe, theirs = Pipe()
@@ -108,6 +109,7 @@ class WorkerProcess:
 
     def close(self, grace: float = GRACE_SECONDS) -> None:
         """Closes the pipe, which ends the worker; kills it when it is not gone after `grace` seconds."""
+        self._closing = True
         _hang_up(self._pipe)
         try:
             self._process.wait(grace)
@@ -138,7 +140,9 @@ class WorkerProcess:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE_SECONDS)
         status = self._process.poll()
-        died = WorkerDied(self._how_it_ended(), self._tail(), orderly=status == 0, failure=class_of_death(status))
+        died = WorkerDied(
+            self._how_it_ended(), self._tail(), orderly=status == 0 or self._closing, failure=class_of_death(status)
+        )
         with self._reading:
             self._died = died
             for inbox in self._inboxes.values():

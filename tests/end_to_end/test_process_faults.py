@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 Curves = dict[int, list[tuple[float, float]]]
 
 # Two trials that are long enough to be met in the middle.
-LONG = ("--n-trials", "2", "--max-steps", "60", "--pruner", "none", "--set", "effective_batch_size=16")
+LONG = ("--n-trials", "2", "--max-steps", "40", "--pruner", "none", "--set", "effective_batch_size=16")
 # Seconds in which a worker that can act has ended once its coordinator is gone.
 SOON = 20
 # Longer than the coordinator waits for a worker that it ends.
@@ -50,7 +50,8 @@ def injectable(driver: Driver) -> Driver:
 @pytest.fixture(scope="module")
 def uninterrupted(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Curves:
     """The curves of the same study when nothing happens to it."""
-    environment = {**os.environ, "LORA_SWEEP_CACHE": str(tiny / "cache"), "HF_HUB_OFFLINE": "1"}
+    quiet = {"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    environment = {**os.environ, "LORA_SWEEP_CACHE": str(tiny / "cache"), **quiet}
     driver = Driver(tiny, tmp_path_factory.mktemp("uninterrupted"), environment)
     status, output = driver.run(*driver.sweep_arguments(*LONG))
     assert status == 0, output

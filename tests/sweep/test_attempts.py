@@ -11,7 +11,7 @@ from sweep.failure_words import survived, with_failures
 from sweep.memory import Memory
 from sweep.objective import FAILURE
 from sweep.results import Breakdown
-from tests.sweep.fakes import FakeSweep, curve, trial_row
+from tests.sweep.fakes import Event, FakeSweep, curve, trial_row
 from trials.failure import FailureClass
 from trials.protocol import Limits
 
@@ -48,7 +48,7 @@ def test_what_happens_once_costs_nothing(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_gets_further_each_time_is_preempted_as_often_as_it_likes(tmp_path: Path) -> None:
-    plays = [[*FALLING[:made], PREEMPTED] for made in range(5) for _ in range(MOST_RETRIES)]
+    plays: list[list[Event]] = [[*FALLING[:made], PREEMPTED] for made in range(5) for _ in range(MOST_RETRIES)]
     sweep = FakeSweep(tmp_path, *plays, FALLING)
     sweep.run(1)
     assert (sweep.trial().state, sweep.results.curve(0).reports) == (TrialState.COMPLETE, FALLING)
@@ -56,7 +56,8 @@ def test_a_trial_that_gets_further_each_time_is_preempted_as_often_as_it_likes(t
 
 
 def test_one_that_gets_no_further_fails_and_is_not_pruned(tmp_path: Path) -> None:
-    sweep = FakeSweep(tmp_path, *[[FALLING[0], PREEMPTED]] * 3)
+    play: list[Event] = [FALLING[0], PREEMPTED]
+    sweep = FakeSweep(tmp_path, *[play] * 3)
     sweep.run(1)
     assert (sweep.trial().state, sweep.row()["state"]) == (TrialState.FAIL, "failed")
     assert outcomes(sweep)[-1] == ("preempted", "failed")

@@ -151,7 +151,7 @@ def test_what_one_worker_learns_of_its_room_is_told_to_all_also_to_later_ones(
         assert told(other) == "64"
         assert launcher.limits == Limits(tokens=64)
         os.kill(first, 9)
-        launcher._workers[0]._process.wait()  # type: ignore[attr-defined]
+        launcher._workers[0]._process.wait()
         for _ in range(2):  # one of them is done by the one that is new
             assert list(launcher.start(TrialConfig(), tmp_path, lambda moved: None)) == []
         assert launcher.pids[0] != first
@@ -179,7 +179,7 @@ def test_a_later_worker_that_loads_something_else_is_refused(
     try:
         launcher.ready()
         os.kill(launcher.pids[0], 9)
-        launcher._workers[0]._process.wait()  # type: ignore[attr-defined]
+        launcher._workers[0]._process.wait()
         with pytest.raises(SweepError, match=f"{words} changed while the sweep ran"):
             launcher.start(TrialConfig(), tmp_path, lambda moved: None)
     finally:

@@ -11,10 +11,10 @@ from optuna.trial import TrialState
 
 from sweep.contenders import HORIZON, PROGRESS, START, WARMUP
 from sweep.errors import EnvironmentFault, SweepError, TrialFailed, TrialInterrupted, WorkerDied
-from sweep.objective import FAILURE, delete_losing_adapters, make_objective
+from sweep.objective import FAILURE, make_objective
 from sweep.recovery import OWNER, put_back_interrupted, put_back_own, this_process
 from sweep.study import INFEASIBLE, finished_trials
-from sweep.trial_files import CONFIG, CURVE, LOG
+from sweep.trial_files import CONFIG, CURVE, LOG, delete_losing_adapters
 from tests.sweep.fakes import SPACE, Event, FakeSweep, curve, make_space, moved, report
 from trials.failure import FailureClass
 from trials.folders import ADAPTER, CHECKPOINT
@@ -253,12 +253,14 @@ class TestWhatIsKept:
         assert self.kept(sweep, ADAPTER) == [0]
 
     def test_pruned_and_failed_trials_keep_none(self, tmp_path: Path) -> None:
-        sweep = FakeSweep(tmp_path, curve(2.5, 9.0), *[[report(1, 2.5), TrialFailed("broken")]] * 3)
+        broken: list[Event] = [report(1, 2.5), TrialFailed("broken")]
+        sweep = FakeSweep(tmp_path, curve(2.5, 9.0), *[broken] * 3)
         sweep.play()
         assert self.kept(sweep, ADAPTER) == []
 
     def test_checkpoints_go_once_the_trial_is_told(self, tmp_path: Path) -> None:
-        sweep = FakeSweep(tmp_path, FALLING, curve(2.5, 9.0), *[[report(1, 2.5), TrialFailed("broken")]] * 3)
+        broken: list[Event] = [report(1, 2.5), TrialFailed("broken")]
+        sweep = FakeSweep(tmp_path, FALLING, curve(2.5, 9.0), *[broken] * 3)
         sweep.play()
         assert self.kept(sweep, CHECKPOINT) == []
 
@@ -296,7 +298,7 @@ class TestLostMachine:
         there = list[bool]()
 
         def another_ends() -> None:
-            delete_losing_adapters(sweep.session)
+            delete_losing_adapters(sweep.results.trials(), sweep.output, keep=3)
             there.append((sweep.folder(1) / ADAPTER).exists())
 
         sweep.launcher.plays.append([*FALLING[:3], another_ends])

@@ -11,11 +11,11 @@ from optuna.trial import FrozenTrial, TrialState
 from sweep import searching
 from sweep.contenders import PARKED, is_parked
 from sweep.errors import SweepError, TrialFailed, TrialInterrupted
-from sweep.objective import delete_losing_adapters
 from sweep.pruners import TrendPromotion
 from sweep.recovery import OWNER, put_back_own, this_process
 from sweep.searching import Search, parked_count, unpark
 from sweep.stopping import MOST_FAILURES_IN_A_ROW, FailureWatch
+from sweep.trial_files import delete_losing_adapters
 from tests.sweep.fakes import Event, FakeSweep, curve
 from trials.folders import ADAPTER, CHECKPOINT
 
@@ -91,7 +91,7 @@ def test_a_parked_trial_waits_with_its_state_on_disk_and_its_settings(tmp_path: 
     sweep = promoting(tmp_path, FIRST, WAITS)
 
     def look() -> None:
-        delete_losing_adapters(sweep.session)
+        delete_losing_adapters(sweep.results.trials(), sweep.output, keep=3)
         folder = sweep.folder(1)
         kept = (folder / CHECKPOINT).is_dir(), (folder / ADAPTER).is_dir()
         seen.append((sweep.trial(1), sweep.row(1)["reason"], *kept))

@@ -332,7 +332,7 @@ def test_what_had_to_be_cut_is_told_once_it_fits(
     limited(monkeypatch, 3 * longest, no_memory)
     jobs.job(0)
     jobs.to_end()
-    tokens = [limits.tokens for limits in jobs.limits]
+    tokens = [limits.tokens or 0 for limits in jobs.limits]
     assert tokens == sorted(tokens, reverse=True)
     assert jobs.limits[-1] == Limits(tokens=jobs.crew._base.room.tokens)
 

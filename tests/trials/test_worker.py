@@ -24,6 +24,7 @@ from trials.protocol import (
     Failed,
     Finished,
     Job,
+    Limits,
     Message,
     Moved,
     Ready,
@@ -71,6 +72,7 @@ class Process:
     def receive(self) -> Ready | Message:
         """Return what it says next, of whichever job."""
         answer = self.answer()
+        assert not isinstance(answer, Limits), "everything fits"
         return answer.message if isinstance(answer, Told) else answer
 
     def until_closing(self) -> list[Ready | Message]:
