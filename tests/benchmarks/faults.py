@@ -20,7 +20,7 @@ TOTAL = 24
 GRID = (
     *("--design", "factorial", "--over", "learning_rate,lora_rank", "--levels", "4", "--seeds", "2"),
     *("--set", "lora_target=qv", "--set", "alpha_ratio=1", "--set", "effective_batch_size=8"),
-    *("--max-steps", "30", "--trials-per-gpu", "2"),
+    *("--max-steps", "30", "--trials-per-gpu", "1"),
 )
 # Share of the faults that come while a session still loads.
 EARLY = 0.2

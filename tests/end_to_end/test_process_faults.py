@@ -23,7 +23,7 @@ SOON = 20
 STOPPED_SECONDS = 4.0
 
 
-# A device of 256 MiB more than the worker has at its first pass, and a pass that takes 4 MiB a token of it.
+# A device of 256 MiB more than the worker has at its first pass, and a pass that takes 2 MiB a token of it.
 SMALL_DEVICE = """
 def before_pass(torch, batch):
     import resource
@@ -32,7 +32,7 @@ def before_pass(torch, batch):
             size = int(file.read().split()[0]) * resource.getpagesize() + (256 << 20)
         resource.setrlimit(resource.RLIMIT_AS, (size, size))
     try:
-        torch.empty(batch.tokens << 22, dtype=torch.uint8)
+        torch.empty(batch.tokens << 21, dtype=torch.uint8)
     except RuntimeError:
         with open("refused.txt", "a") as file:
             print(batch.tokens, file=file)
