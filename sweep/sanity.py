@@ -4,6 +4,7 @@ It runs as a sweep's trials do, in a worker process, but with no study and no da
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -120,10 +121,8 @@ def train(trial: Trial, launcher: Launcher) -> Iterator[Report]:
         SweepError: The training broke.
     """
     with TemporaryDirectory(prefix="lora-sweep-sanity-") as folder:
-        run = launcher.start(trial.config, Path(folder), lambda moved: None)
         try:
-            yield from run
+            with closing(launcher.start(trial.config, Path(folder), lambda moved: None)) as run:
+                yield from run
         except (TrialFailed, WorkerDied) as error:
             raise SweepError(f"the trial failed: {error}\n{error.detail}".rstrip()) from error
-        finally:
-            run.close()

@@ -116,6 +116,24 @@ def delete_adapter(folder: Path) -> None:
     shutil.rmtree(folder / ADAPTER, ignore_errors=True)
 
 
+def delete_losing_adapters(rows: Sequence[Mapping[str, Any]], output: Path, keep: int) -> None:
+    """Deletes the adapters of all ended trials but the best `keep` complete ones.
+
+    Args:
+        rows: Of `sweep_trials`.
+        output: The folder of all studies.
+        keep: So many.
+    """
+    complete = [row for row in rows if row["state"] == "complete" and row["value"] is not None]
+    best = sorted(complete, key=lambda row: (row["value"], row["trial_number"]))[:keep]
+    # One that goes on with a trial whose machine was lost does so in that one's folder.
+    going_on = [row for row in rows if row["state"] in ("running", "interrupted", "parked")]
+    kept = {row["folder"] for row in (*best, *going_on)}
+    for row in rows:
+        if row["folder"] not in kept:
+            delete_adapter(output / row["folder"])
+
+
 def delete_checkpoints(folder: Path) -> None:
     """Deletes a trial's checkpoints, which a trial that has ended needs no more."""
     for name in CHECKPOINTS:
