@@ -15,7 +15,7 @@ from typing import Any
 from sweep.plots import TrainingPoint
 from trials.config import TrialConfig
 from trials.errors import ConfigError
-from trials.folders import ADAPTER, CHECKPOINTS
+from trials.folders import ADAPTER, ADAPTER_WRITING, CHECKPOINTS
 from trials.protocol import Moved
 from trials.report import Report
 
@@ -113,7 +113,8 @@ def read_config(folder: Path) -> TrialConfig | None:
 
 def delete_adapter(folder: Path) -> None:
     """Deletes a trial's adapter, if it has one."""
-    shutil.rmtree(folder / ADAPTER, ignore_errors=True)
+    for name in (ADAPTER, ADAPTER_WRITING):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def delete_checkpoints(folder: Path) -> None:
