@@ -14,6 +14,7 @@ from sweep.contenders import HORIZON, PROGRESS, START, WARMUP
 from sweep.errors import SweepError, TrialFailed, TrialInterrupted, TrialParked, WorkerDied
 from sweep.follow import Ending, Follower
 from sweep.judging import Judge
+from sweep.kept import best_rows, going_on
 from sweep.launchers.base import Launcher
 from sweep.memory import Memory
 from sweep.plan import Plan, suggest
@@ -21,9 +22,10 @@ from sweep.progress import Progress, StudyView, TrialView
 from sweep.recovery import OWNER, first_number, lost_numbers, this_process
 from sweep.results import Results, target_name
 from sweep.scaling import usual_learning_rate
+from sweep.shared import SharedTrials
 from sweep.study import best_trial, finished_trials
 from sweep.trial_diagnosis import diagnose_trial, logged_curve
-from sweep.trial_files import delete_adapter, delete_checkpoints, trial_folder, write_config
+from sweep.trial_files import delete_adapter, delete_checkpoints, read_config, trial_folder, write_config
 from sweep.untrained import check_constraints, check_memory
 from trials.config import TrialConfig
 from trials.schedule import learning_progress, report_steps, warmup_steps
@@ -50,6 +52,7 @@ class Session:
         audit: Share of the condemned trials that run on all the same.
         to_begin: Trials that are still to be begun.
         memory: What is known of the device's.
+        shared: Where other machines find the trials' states and adapters; None without a store that they reach.
         stopping: Set when no trial should begin or be tried again.
     """
 
@@ -64,6 +67,7 @@ class Session:
     audit: float = 0.0
     to_begin: int = 0
     memory: Memory = field(default_factory=Memory)
+    shared: SharedTrials | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
     ending: threading.Lock = field(default_factory=threading.Lock)
 
@@ -125,7 +129,9 @@ class OneTrial:
             eval_losses=session.results.curve(trial.number).eval_losses,
         )
         judge = Judge(lambda: session.to_begin > 0, session.audit, plan.seed)
-        self._follower = Follower(trial, self._folder, self._view, session.results, session.progress, judge)
+        self._follower = Follower(
+            trial, self._folder, self._view, session.results, session.progress, judge, self._share
+        )
 
     def run(self) -> float:
         """Trains; the best evaluation loss.
@@ -199,6 +205,8 @@ class OneTrial:
     def _train(self) -> Ending:
         """Trains on one worker after another while they die; each goes on from the last checkpoint."""
         session, deaths = self._session, 0
+        if session.shared is not None and session.shared.fetch(self._folder, self._config):
+            session.progress.say(f"trial {self._trial.number}: goes on with the state in ARTIFACTS")
         while True:
             run = session.launcher.start(self._config, self._folder, self._follower.on_step)
             if session.stopping.is_set():
@@ -215,6 +223,10 @@ class OneTrial:
                 session.progress.say(f"trial {self._trial.number}: {error}; going on with a new worker")
             finally:
                 run.close()
+
+    def _share(self) -> None:
+        if self._session.shared is not None:
+            self._session.shared.send(self._folder, self._config)
 
     def _end(self, ending: Ending) -> None:
         """Records an ending in our tables, the dashboard, the folder and the view; not yet in Optuna."""
@@ -270,12 +282,15 @@ def give_up(session: Session, trial: optuna.Trial, reason: str) -> None:
     OneTrial(session, trial, params).give_up(reason)
 
 
-def clean_up(output: Path) -> Callable[[optuna.Study, FrozenTrial], None]:
+def clean_up(output: Path, shared: SharedTrials | None = None) -> Callable[[optuna.Study, FrozenTrial], None]:
     """Returns what Optuna calls once a trial is told: only now are its checkpoints of no more use."""
 
     def delete(study: optuna.Study, trial: FrozenTrial) -> None:
         number = trial.system_attrs.get("failed_trial", trial.number)
-        delete_checkpoints(trial_folder(output, study.study_name, number))
+        folder = trial_folder(output, study.study_name, number)
+        delete_checkpoints(folder)
+        if shared is not None and (config := read_config(folder)) is not None:
+            shared.tidy(study, folder, config)
 
     return delete
 
@@ -291,11 +306,7 @@ def describe(config: TrialConfig, view: TrialView) -> str:
 def delete_losing_adapters(session: Session) -> None:
     """Deletes the adapters of all ended trials but the best `keep_adapters` complete ones."""
     rows = session.results.trials()
-    complete = [row for row in rows if row["state"] == "complete" and row["value"] is not None]
-    best = sorted(complete, key=lambda row: (row["value"], row["trial_number"]))[: session.keep_adapters]
-    # One that goes on with a trial whose machine was lost does so in that one's folder.
-    going_on = [row for row in rows if row["state"] in ("running", "interrupted", "parked")]
-    kept = {row["folder"] for row in (*best, *going_on)}
+    kept = {row["folder"] for row in (*best_rows(rows, session.keep_adapters), *going_on(rows))}
     for row in rows:
         if row["folder"] not in kept:
             delete_adapter(session.output / row["folder"])

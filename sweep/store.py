@@ -166,7 +166,7 @@ class Store:
     def _faults(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - every file system has errors of its own
+        except Exception as error:
             told = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
             raise StoreFault(told.splitlines()[0][:REASON_CHARACTERS]) from error
 
@@ -208,8 +208,8 @@ def _parse(address: str) -> tuple[str, str]:
     if "@" in parts.netloc or parts.query:
         # What was given is not repeated: it may be a password.
         raise SweepError(
-            f"ARTIFACTS {parts.scheme}://… holds a user, a password or options; allowed: {ALLOWED}, with credentials in "
-            "the environment (for S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE)"
+            f"ARTIFACTS {parts.scheme}://… holds a user, a password or options; allowed: {ALLOWED}, "
+            "with credentials in the environment (for S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE)"
         )
     kind, place = parts.scheme.lower(), address.split("://", 1)[1]
     if "::" in address or kind in ("memory", "data") or kind not in fsspec.available_protocols():

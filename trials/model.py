@@ -108,7 +108,8 @@ def _pickled(folder: Path, names: list[str]) -> str:
     if not names:
         return ""
     convert = (
-        f"from transformers import AutoModelForCausalLM as A, AutoTokenizer as T; p = {str(folder)!r}; q = p + '-safe'; "
+        "from transformers import AutoModelForCausalLM as A, AutoTokenizer as T; "
+        f"p = {str(folder)!r}; q = p + '-safe'; "
         "A.from_pretrained(p, use_safetensors=False).save_pretrained(q); T.from_pretrained(p).save_pretrained(q)"
     )
     return (
