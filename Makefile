@@ -8,7 +8,8 @@
 #   make dashboard [STORAGE= HOST= PORT= ARTIFACTS=]
 #   make bench [PART=tiny|default] [ROWS=chats|blocks] [REPEATS=3] [PRUNING=off|on|both] | bench-throughput
 #   make test | lint | check-exports | bench-coordinator | bench-cpu-workers | bench-compare | bench-trends |
-#   bench-expansion | bench-advice | bench-diagnosis | bench-pruning [PART=] | clean
+#   bench-expansion | bench-advice | bench-diagnosis | bench-pruning [PART=] | bench-faults [TIMES=] |
+#   soak [MINUTES=] | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -41,10 +42,10 @@ DASHBOARD_OPTIONS = $(call option,--storage,$(STORAGE)) $(call option,--host,$(H
 	$(call option,--artifacts,$(ARTIFACTS))
 
 .PHONY: help sweep sanity dashboard test lint check-exports bench bench-throughput bench-coordinator bench-cpu-workers bench-compare bench-trends \
-	bench-expansion bench-advice bench-diagnosis bench-pruning clean
+	bench-expansion bench-advice bench-diagnosis bench-pruning bench-faults soak clean
 
 help:
-	@sed -n 's/^# \{0,1\}//;2,11p' Makefile
+	@sed -n 's/^# \{0,1\}//;2,12p' Makefile
 
 sweep: $(VENV)/.ready
 	@$(if $(SPACE),,echo "make sweep needs a space: make sweep SPACE=sft_lora" >&2; exit 2)
@@ -113,6 +114,13 @@ bench-diagnosis: $(VENV)/.ready-dev
 # Over recorded curves (tests/benchmarks/curves), without training.
 bench-pruning: $(VENV)/.ready-dev
 	$(BIN)/python -m tests.benchmarks.pruning_simulator --processes 2 $(call option,--part,$(PART))
+
+# Kills, stops and breaks real sweeps of a tiny model at random moments; about an hour for TIMES=20.
+bench-faults: $(VENV)/.ready-dev
+	@$(BIN)/python -m tests.benchmarks.faults $(call option,--times,$(TIMES)) $(call option,--fault,$(FAULT))
+
+soak: $(VENV)/.ready-dev
+	@$(BIN)/python -m tests.benchmarks.soak $(call option,--minutes,$(MINUTES)) $(call option,--trials,$(TRIALS))
 
 clean:
 	rm -rf $(VENV) $(LLAMAFACTORY)

@@ -24,6 +24,7 @@ from sweep.errors import SweepError
 from sweep.expanding import expanded_plain, recorded, summarised
 from sweep.export import check_format, export
 from sweep.exports.winner import Winner, choose
+from sweep.failure_words import survived, with_failures
 from sweep.importance import importance_words, importances
 from sweep.observations import observe
 from sweep.options import DEFAULT_STORAGE, SweepOptions
@@ -234,7 +235,8 @@ def _findings(study_name: str, storage: str, most: int | None) -> list[str]:
     identity = study.user_attrs.get(IDENTITY)
     if identity is None:
         raise SweepError(f"study {study_name!r} was not made by this program; `make dashboard` shows it")
-    rows = results.trials()
+    breakdowns = results.breakdowns()
+    rows = with_failures(results.trials(), breakdowns)
     spent, saved = results.rows_spent_and_saved()
     source = study.user_attrs.get(SOURCE)  # an imported study has none
     grown = recorded(study)
@@ -250,6 +252,7 @@ def _findings(study_name: str, storage: str, most: int | None) -> list[str]:
     for label, told in (
         ("curves", diagnosis_words(results.diagnoses())),
         ("advice", advice_words(study.get_trials(deepcopy=False))),
+        ("faults", survived(breakdowns)),
     ):
         if told:
             findings.append((label, told))

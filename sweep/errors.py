@@ -1,5 +1,7 @@
 """What a user can get wrong in the command line, a study or its storage; and what ends a trial early."""
 
+from trials.failure import FailureClass
+
 
 class SweepError(Exception):
     """Root of this room's errors: the message says what is wrong, what was given and what is allowed."""
@@ -12,20 +14,27 @@ class EnvironmentFault(Exception):
 class WorkerDied(Exception):
     """A worker process ended in the middle of a trial. The message says how, the detail holds its last words.
 
-    `orderly` says that it ended by itself, since another of its trials broke in a way that nobody foresaw.
+    `orderly` says that it was to end, since another of its trials broke in a way that nobody foresaw.
     """
 
-    def __init__(self, message: str, detail: str = "", *, orderly: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        detail: str = "",
+        *,
+        orderly: bool = False,
+        failure: FailureClass = FailureClass.UNKNOWN,
+    ) -> None:
         super().__init__(message)
-        self.detail, self.orderly = detail, orderly
+        self.detail, self.orderly, self.failure = detail, orderly, failure
 
 
 class TrialFailed(Exception):
-    """A trial ended with an error in its worker. `detail` is the traceback's end; `short` says it lacked memory."""
+    """A trial ended with an error in its worker, of the class `failure`. `detail` is the traceback's end."""
 
-    def __init__(self, message: str, detail: str = "", *, short: bool = False) -> None:
+    def __init__(self, message: str, detail: str = "", failure: FailureClass = FailureClass.UNKNOWN) -> None:
         super().__init__(message)
-        self.detail, self.short = detail, short
+        self.detail, self.failure = detail, failure
 
 
 class TrialParked(BaseException):

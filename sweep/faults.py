@@ -9,6 +9,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sweep.errors import EnvironmentFault
 from sweep.storage import shown
 
+# What the disk or the database raises, here or in what stands between.
+FAULTS = (OSError, SQLAlchemyError, StorageInternalError, EnvironmentFault)
+MENDED = "What was recorded is kept; once that is mended, the same line goes on."
+
 
 @contextmanager
 def explained(storage: str) -> Iterator[None]:
@@ -25,6 +29,5 @@ def explained(storage: str) -> Iterator[None]:
             cause = cause.__cause__
         reason = str(getattr(cause, "orig", None) or cause).splitlines()[0]
         raise EnvironmentFault(
-            f"disk or database failed in the middle of the sweep: {reason} (STORAGE {shown(storage)})\n"
-            "What was recorded is kept; once that is mended, the same line goes on."
+            f"disk or database failed in the middle of the sweep: {reason} (STORAGE {shown(storage)})\n" + MENDED
         ) from error

@@ -18,6 +18,7 @@ from sweep.results import Results
 from sweep.study import best_trial
 from sweep.trial_files import TrainerLog
 from trials.curve import LearningCurve
+from trials.failure import FailureClass
 from trials.protocol import Moved
 from trials.report import Report
 
@@ -31,12 +32,14 @@ class Ending:
         reason: Why, in words; empty for a trial that reached its horizon.
         trainable_parameters: The adapter's weights; None when it is not known.
         place: At which of how many evaluations it was stopped for others, "3 of 5"; empty when that says nothing.
+        failure: What went wrong with it; None when nothing did.
     """
 
     state: str
     reason: str
     trainable_parameters: int | None
     place: str = ""
+    failure: FailureClass | None = None
 
     @property
     def told(self) -> str:
@@ -78,6 +81,11 @@ class Follower:
         self._reported = set(frozen(trial).intermediate_values)
         self._log: TrainerLog | None = None
         self._seconds_before, self._started = 0.0, time.monotonic()
+
+    @property
+    def made(self) -> int:
+        """Evaluations that are recorded."""
+        return len(self._reported)
 
     def on_step(self, moved: Moved) -> None:
         """Takes an optimizer step: log and view."""
@@ -133,7 +141,7 @@ class Follower:
         """Whether the newest report ends the trial."""
         diverged = self.curve.divergence()
         if diverged:
-            return Ending("pruned", diverged, None)
+            return Ending("pruned", diverged, None, failure=FailureClass.DIVERGED)
         rising = self.curve.sustained_rise()
         if rising:
             # Training on is hopeless, but what it has reached may be the best there is: then it counts.
@@ -146,7 +154,8 @@ class Follower:
     def _natural_end(self, early: bool, parameters: int) -> Ending:
         best = self.curve.best
         if best is None or not math.isfinite(best.eval_loss):
-            return Ending("pruned", "diverged: no evaluation loss was finite", parameters)
+            told = "diverged: no evaluation loss was finite"
+            return Ending("pruned", told, parameters, failure=FailureClass.DIVERGED)
         early_words = f"stopped early: no improvement since evaluation {best.evaluation}" if early else ""
         reason = "; ".join(filter(None, (early_words, why_it_ran_on(frozen(self._trial)))))
         return Ending("complete", reason, parameters)

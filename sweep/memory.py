@@ -3,13 +3,13 @@
 A reckoning is rough; what has once run out of memory is known, and nothing that needs as much is tried in its study.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import optuna
 
 from trials.config import TrialConfig
-from trials.protocol import DeviceFacts, ModelFacts
+from trials.protocol import DeviceFacts, Limits, ModelFacts
 from trials.report import Report
 
 # Numbers of the hidden size that a token leaves in a layer for the backward pass.
@@ -56,21 +56,25 @@ class Memory:
     Attributes:
         ratio: Most that was measured, in shares of what was reckoned; 1 while nothing is.
         short: The least reckoned need, at its smallest, of a trial that ran out of memory; None while none did.
+        limits: To what workers had to cut passes, so that no other one tries more.
     """
 
     ratio: float = 1.0
     short: int | None = None
+    limits: Limits = field(default_factory=Limits)
 
     @classmethod
     def of(cls, study: optuna.Study, device: str) -> "Memory":
         """What the study has learnt so far."""
         known = study.user_attrs.get(MEMORY, {}).get(device, {})
-        return cls(known.get("ratio", 1.0), known.get("short"))
+        return cls(known.get("ratio", 1.0), known.get("short"), Limits(**known.get("limits", {})))
 
     def keep(self, study: optuna.Study, device: str) -> None:
-        """Stores it with the study, for later sessions."""
+        """Stores it with the study, for later sessions; joined with what another machine has stored meanwhile."""
+        self._join(self.of(study, device))
         known: dict[str, Any] = study.user_attrs.get(MEMORY, {})
-        study.set_user_attr(MEMORY, {**known, device: {"ratio": self.ratio, "short": self.short}})
+        learnt = {"ratio": self.ratio, "short": self.short, "limits": asdict(self.limits)}
+        study.set_user_attr(MEMORY, {**known, device: learnt})
 
     def misfit(self, model: ModelFacts, device: DeviceFacts, config: TrialConfig) -> str:
         """Why a trial cannot be trained on the device, however its batch is split; empty if it can, or may."""
@@ -85,10 +89,16 @@ class Memory:
             )
         return ""
 
+    def narrowed(self, limits: Limits) -> bool:
+        """Learns to what passes had to be cut; whether that is new."""
+        joined = self.limits.joined(limits)
+        new = joined != self.limits
+        self.limits = joined
+        return new
+
     def ran_out(self, model: ModelFacts, config: TrialConfig) -> None:
         """Learns that a trial ran out of memory at its smallest."""
-        need = self._smallest(model, config)
-        self.short = need if self.short is None else min(self.short, need)
+        self._join(Memory(short=self._smallest(model, config)))
 
     def measured(self, model: ModelFacts, device: DeviceFacts, config: TrialConfig, sharing: int, last: Report) -> bool:
         """Learns from a trial's measured peak; whether it was higher than any before. Only GPUs measure a run's own.
@@ -108,6 +118,11 @@ class Memory:
         higher = ratio > self.ratio
         self.ratio = max(ratio, self.ratio)
         return higher
+
+    def _join(self, other: "Memory") -> None:
+        self.ratio = max(self.ratio, other.ratio)
+        self.short = min((need for need in (self.short, other.short) if need is not None), default=None)
+        self.limits = self.limits.joined(other.limits)
 
     def _smallest(self, model: ModelFacts, config: TrialConfig) -> int:
         return needed_bytes(model, config, config.cutoff_len, checkpointing=True)

@@ -10,12 +10,13 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from sweep.artifacts import Artifacts
+from sweep.attempts import Attempts
 from sweep.contenders import HORIZON, PROGRESS, START, WARMUP
-from sweep.errors import SweepError, TrialFailed, TrialInterrupted, TrialParked, WorkerDied
+from sweep.errors import EnvironmentFault, SweepError, TrialFailed, TrialInterrupted, TrialParked, WorkerDied
+from sweep.faults import MENDED
 from sweep.follow import Ending, Follower
 from sweep.judging import Judge
-from sweep.kept import best_rows, going_on
-from sweep.launchers.base import Launcher
+from sweep.launchers.base import Launcher, Run
 from sweep.memory import Memory
 from sweep.plan import Plan, suggest
 from sweep.progress import Progress, StudyView, TrialView
@@ -25,15 +26,16 @@ from sweep.scaling import usual_learning_rate
 from sweep.shared import SharedTrials
 from sweep.study import best_trial, finished_trials
 from sweep.trial_diagnosis import diagnose_trial, logged_curve
-from sweep.trial_files import delete_adapter, delete_checkpoints, read_config, trial_folder, write_config
+from sweep.trial_files import delete_checkpoints, delete_losing_adapters, read_config, trial_folder, write_config
 from sweep.untrained import check_constraints, check_memory
 from trials.config import TrialConfig
+from trials.failure import FailureClass
 from trials.schedule import learning_progress, report_steps, warmup_steps
 
-# Times that a trial is continued on a new worker when its worker died, before it counts as failed.
-MOST_WORKER_DEATHS = 2
 # The trial's user attribute that says what its curve shows.
 DIAGNOSIS = "diagnosis"
+# The one that says what class of failure ended it, `trials.failure.FailureClass`; absent where none did.
+FAILURE = "failure"
 
 
 @dataclass
@@ -138,9 +140,11 @@ class OneTrial:
 
         Raises:
             TrialPruned: It was stopped because it would not win.
-            TrialFailed: It broke.
-            WorkerDied: Its workers died too often.
-            TrialInterrupted: The sweep is stopping; the trial can go on later.
+            TrialFailed: It broke, as often as it was tried again.
+            WorkerDied: Its workers died as often.
+            SweepError: What broke is what all trials share; the sweep stops.
+            EnvironmentFault: The disk or a device failed, or a worker finds no model any more; the sweep stops.
+            TrialInterrupted: The sweep is stopping; the trial can go on later, as after an `EnvironmentFault`.
             TrialParked: Others come first.
         """
         view = self._view
@@ -151,14 +155,17 @@ class OneTrial:
             self._session.results.end_trial(view.number, view.state, reason=view.reason)
             self._session.progress.trial_ended(view)
             raise
+        except EnvironmentFault:
+            self._session.stop()
+            raise
         except (TrialFailed, WorkerDied) as error:
             self._learn_memory(error)
+            self._session.results.broke(view.number, error.failure, "failed", str(error), error.detail)
             self._trial.set_user_attr("error", f"{error}\n{error.detail}".strip())
-            self._end(Ending("failed", str(error), None))
-            raise
-        except SweepError as error:
-            self._end(Ending("failed", str(error), None))
-            self._session.stop()
+            self._end(Ending("failed", str(error), None, failure=error.failure))
+            if error.failure is FailureClass.SETUP:
+                self._session.stop()
+                raise SweepError(f"trial {view.number} cannot be trained: {error}") from error
             raise
         self._learn_memory()
         if ending.state == "parked":
@@ -174,13 +181,14 @@ class OneTrial:
         """Lets later trials of the study know what this one needed, or that it was too much."""
         session, ready = self._session, self._session.plan.ready
         reports = self._follower.curve.reports
-        if isinstance(error, TrialFailed) and error.short:
+        new = session.memory.narrowed(session.launcher.limits)
+        if isinstance(error, TrialFailed) and error.failure is FailureClass.MEMORY:
             session.memory.ran_out(ready.model, self._config)
-        elif not reports or not session.memory.measured(
-            ready.model, ready.device, self._config, session.plan.sharing, reports[-1]
-        ):
-            return
-        session.memory.keep(self._trial.study, ready.device.name)
+            new = True
+        elif reports:
+            new |= session.memory.measured(ready.model, ready.device, self._config, session.plan.sharing, reports[-1])
+        if new:
+            session.memory.keep(self._trial.study, ready.device.name)
 
     def give_up(self, reason: str) -> None:
         """Ends a parked trial as pruned, with what it has shown."""
@@ -203,26 +211,38 @@ class OneTrial:
         session.progress.trial_ended(view)
 
     def _train(self) -> Ending:
-        """Trains on one worker after another while they die; each goes on from the last checkpoint."""
-        session, deaths = self._session, 0
+        """Trains, on one worker after another while it breaks and is to go on."""
+        session = self._session
+        attempts = Attempts(self._trial.number, session.results, session.progress.say)
         if session.shared is not None and session.shared.fetch(self._folder, self._config):
             session.progress.say(f"trial {self._trial.number}: goes on with the state in ARTIFACTS")
         while True:
-            run = session.launcher.start(self._config, self._folder, self._follower.on_step)
+            try:
+                return self._train_once()
+            except (TrialFailed, WorkerDied) as error:
+                attempts.again(error, self._follower.made, stopping=session.stopping.is_set())
+
+    def _train_once(self) -> Ending:
+        session = self._session
+        run = self._start()
+        try:
             if session.stopping.is_set():
                 session.launcher.stop(save=True)  # the stop came before the start
             session.progress.trial_started(self._view)
-            try:
-                return self._follower.follow(run)
-            except WorkerDied as error:
-                deaths += not error.orderly  # that it ended is then another trial's doing
-                if session.stopping.is_set():
-                    raise TrialInterrupted from error
-                if deaths > MOST_WORKER_DEATHS:
-                    raise
-                session.progress.say(f"trial {self._trial.number}: {error}; going on with a new worker")
-            finally:
-                run.close()
+            return self._follower.follow(run)
+        finally:
+            run.close()
+
+    def _start(self) -> Run:
+        """Starts the run where there is room.
+
+        Raises:
+            EnvironmentFault: A new worker does not find what the first one found; the trial is not to blame.
+        """
+        try:
+            return self._session.launcher.start(self._config, self._folder, self._follower.on_step)
+        except SweepError as error:
+            raise EnvironmentFault(f"no new worker can be started: {error}\n{MENDED}") from error
 
     def _share(self) -> None:
         if self._session.shared is not None:
@@ -235,6 +255,10 @@ class OneTrial:
         value = curve.best.eval_loss if curve.best else None
         view.state, view.reason = ending.state, ending.reason
         trial.set_user_attr("reason", ending.told)
+        if ending.failure is not None:
+            trial.set_user_attr(FAILURE, ending.failure)
+        if ending.state == "pruned" and ending.failure is not None:
+            session.results.broke(trial.number, ending.failure, "pruned", ending.told)
         if ending.trainable_parameters is not None:
             trial.set_user_attr("trainable_parameters", ending.trainable_parameters)
         usual = usual_learning_rate(session.plan.ready.model)
@@ -259,7 +283,7 @@ class OneTrial:
                 reason=ending.told,
                 trainable_parameters=ending.trainable_parameters,
             )
-            delete_losing_adapters(session)
+            delete_losing_adapters(session.results.trials(), session.output, session.keep_adapters)
             self._tell_progress(ending, value)
 
     def _tell_progress(self, ending: Ending, value: float | None) -> None:
@@ -301,12 +325,3 @@ def describe(config: TrialConfig, view: TrialView) -> str:
         f"rank {config.lora_rank}, alpha {config.lora_alpha:g}, {view.lora_target}, "
         f"learning rate {config.learning_rate:.3g}, batch {config.effective_batch_size}"
     )
-
-
-def delete_losing_adapters(session: Session) -> None:
-    """Deletes the adapters of all ended trials but the best `keep_adapters` complete ones."""
-    rows = session.results.trials()
-    kept = {row["folder"] for row in (*best_rows(rows, session.keep_adapters), *going_on(rows))}
-    for row in rows:
-        if row["folder"] not in kept:
-            delete_adapter(session.output / row["folder"])

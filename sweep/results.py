@@ -1,7 +1,8 @@
 """Our own tables beside Optuna's: every trial's settings and its whole curve, for SQL.
 
 `sweep_trials` has a row a trial, `sweep_reports` a row an evaluation, `sweep_diagnoses` a row a trial whose curve was
-diagnosed; all are keyed by the study's name and the trial's number. Optuna's tables stay the authority for what runs
+diagnosed, `sweep_failures` a row for each time that a trial broke; all are keyed by the study's name and the trial's
+number. Optuna's tables stay the authority for what runs
 next; these say what a dashboard does not.
 """
 
@@ -78,6 +79,30 @@ diagnoses_table = sa.Table(
     sa.Column("diagnosis", sa.JSON, nullable=False, comment="all that was found, with evidence and remedies"),
 )
 
+failures_table = sa.Table(
+    "sweep_failures",
+    metadata,
+    sa.Column("study_name", sa.String(512), primary_key=True),
+    sa.Column("trial_number", sa.Integer, primary_key=True),
+    sa.Column("failure_number", sa.Integer, primary_key=True, comment="counts a trial's failures, from 0"),
+    sa.Column("failure", sa.String(32), nullable=False, comment="the class: out of memory, preempted, unknown, …"),
+    sa.Column("outcome", sa.String(16), nullable=False, comment="what was done: continued, failed, pruned, stopped"),
+    sa.Column("reason", sa.Text, comment="what broke, in words"),
+    sa.Column("log", sa.Text, comment="the end of the traceback or of the worker's log"),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Breakdown:
+    """One time that a trial broke; the fields are those of `sweep_failures`."""
+
+    trial_number: int
+    failure: str
+    outcome: str
+    reason: str
+    log: str
+
 
 class Results:
     """Reads and writes one study's rows. Safe to use from several threads."""
@@ -131,6 +156,24 @@ class Results:
             row["trainable_parameters"] = trainable_parameters
         with self._engine.begin() as connection:
             connection.execute(self._update(number).values(row))
+
+    def broke(self, number: int, failure: str, outcome: str, reason: str, log: str = "") -> None:
+        """Records that a trial broke, and what was done about it."""
+        table, keys = failures_table, {"study_name": self._study, "trial_number": number}
+        mine = sa.and_(table.c.study_name == self._study, table.c.trial_number == number)
+        row = {"failure": failure, "outcome": outcome, "reason": reason, "log": log, "at": _now()}
+        with self._engine.begin() as connection:
+            before = connection.execute(sa.select(sa.func.count()).select_from(table).where(mine)).scalar_one()
+            connection.execute(table.insert().values(**keys, failure_number=before, **row))
+
+    def breakdowns(self) -> list[Breakdown]:
+        """Each time that a trial broke, by trial and time."""
+        table = failures_table
+        columns = [table.c[field.name] for field in dataclasses.fields(Breakdown)]
+        query = sa.select(*columns).where(table.c.study_name == self._study)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(table.c.trial_number, table.c.failure_number)).all()
+        return [Breakdown(*row) for row in rows]
 
     def diagnosed(self, number: int, diagnosis: Diagnosis) -> None:
         """Records what a trial's curve shows, anew when it is there already."""

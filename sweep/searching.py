@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sweep.audit import AUDITED, condemned, drawn
 from sweep.contenders import HORIZON, PARKED, is_parked
 from sweep.errors import TrialFailed, TrialParked, WorkerDied
+from sweep.faults import FAULTS
 from sweep.objective import Session, give_up, make_objective
 from sweep.pruners import TrendPromotion
 from sweep.recovery import frozen, put_back
@@ -178,6 +179,8 @@ class Search:
             self._ended(trial, TrialState.PRUNED)
         except (TrialFailed, WorkerDied):
             self._ended(trial, TrialState.FAIL)
+        except FAULTS:
+            raise  # nothing is wrong with the trial: the next session goes on with it
         except Exception:
             self._ended(trial, TrialState.FAIL)
             raise

@@ -9,8 +9,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.errors import SweepError
-from sweep.objective import Session
+from sweep.objective import FAILURE, Session
 from sweep.study import INFEASIBLE
+from trials.failure import FailureClass
 
 # Failures in a row after which the next trial would only fail too.
 MOST_FAILURES_IN_A_ROW = 3
@@ -50,8 +51,14 @@ class FailureWatch:
             raise SweepError(f"{self._untrained} settings one after the other were {self._why}\n{HELP_FAILED}")
         if self.hopeless():
             numbers = ", ".join(str(trial.number) for trial in self._in_a_row)
-            reason = self._in_a_row[-1].user_attrs.get("reason") or "no reason was recorded"
-            raise SweepError(f"trials {numbers} failed one after the other; the last: {reason}\n{HELP_FAILED}")
+            told = "".join(f"  {_told(trial)}\n" for trial in self._in_a_row)
+            raise SweepError(f"trials {numbers} failed one after the other\n{told}{HELP_FAILED}")
+
+
+def _told(trial: FrozenTrial) -> str:
+    """How a trial failed, in a line."""
+    reason = trial.user_attrs.get("reason") or "no reason was recorded"
+    return f"trial {trial.number}  {trial.user_attrs.get(FAILURE, FailureClass.UNKNOWN)}: {reason.splitlines()[0]}"
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from sweep.data_checks import data_checks
 from sweep.design import Cell, Design
 from sweep.devices import asked_trials
 from sweep.enqueuing import enqueue_missing
-from sweep.errors import TrialInterrupted
+from sweep.errors import EnvironmentFault, SweepError, TrialInterrupted
 from sweep.expanding import expanded, make_expander, recorded, summarised
 from sweep.faults import explained
 from sweep.launchers.base import Launcher
@@ -117,6 +117,7 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, console: Conso
     _remember(study, options, asked, ready)
     memory = Memory.of(study, ready.device.name)
     plan = replace(plan, memory_ratio=memory.ratio)
+    launcher.narrow(memory.limits)
     cells = design.cells_in(plan.space)[: asked.total]
     sampler = SeededTPE(options.seed, asked.total)
     grown = recorded(study)
@@ -155,6 +156,10 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, console: Conso
                 _search(session, study, cells, _callbacks(session, options))
             except TrialInterrupted:
                 pass
+            except (EnvironmentFault, SweepError):
+                launcher.close()
+                put_back_own(study)  # those that were not to blame
+                raise
             finally:
                 launcher.close()
             saved = put_back_own(study)

@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from sweep.kept import best_rows, going_on
 from sweep.plots import TrainingPoint
 from trials.config import TrialConfig
 from trials.errors import ConfigError
@@ -115,6 +116,20 @@ def delete_adapter(folder: Path) -> None:
     """Deletes a trial's adapter, if it has one."""
     for name in (ADAPTER, ADAPTER_WRITING):
         shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def delete_losing_adapters(rows: Sequence[Mapping[str, Any]], output: Path, keep: int) -> None:
+    """Deletes the adapters of all ended trials but the best `keep` complete ones.
+
+    Args:
+        rows: Of `sweep_trials`.
+        output: The folder of all studies.
+        keep: So many.
+    """
+    kept = {row["folder"] for row in (*best_rows(rows, keep), *going_on(rows))}
+    for row in rows:
+        if row["folder"] not in kept:
+            delete_adapter(output / row["folder"])
 
 
 def delete_checkpoints(folder: Path) -> None:

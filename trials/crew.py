@@ -12,8 +12,8 @@ from trials.errors import MemoryShortError, TrialsError
 from trials.memory import free_unused, is_out_of_memory
 from trials.model import BaseModel
 from trials.passing import mean_losses, pass_together
-from trials.protocol import Failed, Finished, Job, Message, Saved, Stop, Told
-from trials.quantization import checkpoint_activations
+from trials.protocol import Failed, Finished, Job, Limits, Message, Saved, Stop, Told
+from trials.quantization import checkpoint_activations, checkpoints_activations, keep_activations
 from trials.run import LoraRun, needs_base
 
 
@@ -32,22 +32,28 @@ class Member:
 class Crew:
     """Advances its runs together, a step of the soonest at a time."""
 
-    def __init__(self, base: BaseModel, data: PreparedData, tell: Callable[[Told], None]) -> None:
+    def __init__(self, base: BaseModel, data: PreparedData, tell: Callable[[Told | Limits], None]) -> None:
         self._base, self._data, self._tell = base, data, tell
         self._waiting: deque[Job] = deque()
         self._members: list[Member] = []
         # Runs of one pass at most, once more did not fit.
         self._at_once: int | None = None
+        self._checkpointing = checkpoints_activations(base.model)
+        # Those that everyone knows: what a run that fails at its smallest made of them says nothing of other runs.
+        self._known = self._limits()
 
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do."""
         return not self._waiting and not self._members
 
-    def take(self, command: Job | Stop) -> None:
-        """Takes a job, or stops one or all of them; what has not begun is let go at once."""
+    def take(self, command: Job | Stop | Limits) -> None:
+        """Takes a job, or stops one or all of them; what has not begun is let go at once. Or takes others' limits."""
         if isinstance(command, Job):
             self._waiting.append(command)
+            return
+        if isinstance(command, Limits):
+            self._narrow(command)
             return
         for job in [job for job in self._waiting if command.number in (None, job.number)]:
             self._waiting.remove(job)
@@ -102,6 +108,7 @@ class Crew:
         begun = {member.job.number: member.run.step for member in members}
         try:
             pass_together(self._base, [member.run for member in members])
+            self._tell_limits()
             return
         except Exception as error:  # noqa: BLE001 - it is told, or done again with less
             failed = error.with_traceback(None)  # whose frames hold the pass's tensors
@@ -117,6 +124,8 @@ class Crew:
         elif is_out_of_memory(failed) and self._smaller(again[0].run):
             self._pass(again)
         else:
+            if is_out_of_memory(failed):
+                self._widen()
             self._members.remove(again[0])
             self._fail(again[0].job, _explained(failed, again[0].run), again[0].run)
 
@@ -125,7 +134,37 @@ class Crew:
         if run.passed_rows > 1:
             self._base.room.halve(run.passed_tokens)
             return True
-        return checkpoint_activations(self._base.model)
+        return self._checkpoint()
+
+    def _limits(self) -> Limits:
+        return Limits(self._base.room.tokens, self._at_once, self._checkpointing)
+
+    def _tell_limits(self) -> None:
+        """Tells what a pass had to be cut to, now that it has fitted."""
+        if (limits := self._limits()) != self._known:
+            self._known = limits
+            self._tell(limits)
+
+    def _narrow(self, others: Limits) -> None:
+        """Takes what other workers have learnt."""
+        joined = self._limits().joined(others)
+        self._base.room.tokens, self._at_once = joined.tokens, joined.runs
+        if joined.checkpointing:
+            self._checkpoint()
+        self._known = self._limits()
+
+    def _widen(self) -> None:
+        """Goes back to what everyone knows."""
+        self._base.room.tokens, self._at_once = self._known.tokens, self._known.runs
+        if self._checkpointing and not self._known.checkpointing:
+            keep_activations(self._base.model)
+            self._checkpointing = False
+
+    def _checkpoint(self) -> bool:
+        """Has activations computed twice; whether that is new."""
+        new = checkpoint_activations(self._base.model)
+        self._checkpointing = self._checkpointing or new
+        return new
 
     def _evaluate(self, members: Sequence[Member]) -> None:
         """Evaluates these together, and reports each."""
@@ -140,6 +179,7 @@ class Crew:
                 self._members.remove(members[0])
                 self._fail(members[0].job, error, members[0].run)
         else:
+            self._tell_limits()
             for member, loss in zip(members, losses, strict=True):
                 self._report(member, loss)
             return
@@ -171,12 +211,19 @@ class Crew:
     def _fail(self, job: Job, error: Exception, run: LoraRun | None = None) -> None:
         if run is not None and isinstance(error, TrialsError):
             run.close()
-        self._answer(job, Failed.of(error))
+        self._answer(job, Failed.of(_told(error)))
         if not isinstance(error, TrialsError):
             raise BrokenError from error
 
     def _answer(self, job: Job, message: Message) -> None:
         self._tell(Told(job.number, message))
+
+
+def _told(error: Exception) -> Exception:
+    """An error of the libraries' own that says that memory is out, as ours; any other as it is."""
+    if isinstance(error, TrialsError) or not is_out_of_memory(error):
+        return error
+    return MemoryShortError(f"out of memory outside of its passes: {str(error).splitlines()[0][:200]}")
 
 
 def _explained(error: Exception, run: LoraRun) -> Exception:

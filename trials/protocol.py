@@ -2,7 +2,8 @@
 
 The coordinator sends a `WorkerSetup` once, then `Job` and `Stop`; closing the pipe ends the worker. The worker
 answers the setup with `Ready` or `Failed`; each job with `Told` messages of its number: `Moved` (a step), `Report`
-(an evaluation) and one closing message, `Finished`, `Saved` or `Failed`. Several jobs may be under way at once.
+(an evaluation) and one closing message, `Finished`, `Saved` or `Failed`. Several jobs may be under way at once. What a
+worker learns of its device's room it tells as `Limits`, and takes as such what others have learnt.
 """
 
 import traceback
@@ -11,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trials.config import TrialConfig
-from trials.errors import MemoryShortError, TrialsError
+from trials.errors import TrialsError
+from trials.failure import FailureClass, class_of
 from trials.merged import Merge
 from trials.report import Report
 
@@ -192,21 +194,46 @@ class Saved:
 class Failed:
     """The setup or the job failed.
 
-    `expected` is an error of this room: its message alone says all. `short` says that memory was too short for the job.
+    `expected` is an error of this room: its message alone says all, and the worker can go on.
     """
 
     message: str
     detail: str
     expected: bool
-    short: bool = False
+    failure: FailureClass = FailureClass.UNKNOWN
 
     @classmethod
     def of(cls, error: Exception) -> "Failed":
         """What is told of an error: our own need no traceback."""
         if isinstance(error, TrialsError):
-            return cls(str(error), "", expected=True, short=isinstance(error, MemoryShortError))
+            return cls(str(error), "", expected=True, failure=class_of(error))
         detail = "".join(traceback.format_exception(error))[-DETAIL_CHARACTERS:]
-        return cls(f"{type(error).__name__}: {error}", detail, expected=False)
+        return cls(f"{type(error).__name__}: {error}", detail, expected=False, failure=class_of(error))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a device was found to have room for: more did not fit, and is tried by no worker of the study again.
+
+    Attributes:
+        tokens: Of one pass at most, unless a row alone has more; None while any number has fitted.
+        runs: In one pass at most; None as well.
+        checkpointing: Whether activations have to be computed twice instead of kept.
+    """
+
+    tokens: int | None = None
+    runs: int | None = None
+    checkpointing: bool = False
+
+    def joined(self, other: "Limits") -> "Limits":
+        """The narrower of both in each."""
+        return Limits(
+            _least(self.tokens, other.tokens), _least(self.runs, other.runs), self.checkpointing or other.checkpointing
+        )
+
+
+def _least(one: int | None, other: int | None) -> int | None:
+    return min((number for number in (one, other) if number is not None), default=None)
 
 
 Message = Moved | Report | Finished | Saved | Failed
@@ -220,5 +247,5 @@ class Told:
     message: Message
 
 
-Answer = Ready | Failed | Told
-Command = WorkerSetup | Job | Stop
+Answer = Ready | Failed | Told | Limits
+Command = WorkerSetup | Job | Stop | Limits

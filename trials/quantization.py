@@ -113,12 +113,21 @@ def prepare(model: Any) -> bool:
 
 def checkpoint_activations(model: Any) -> bool:
     """Lets a model compute activations again in the backward pass instead of keeping them; whether that is new."""
-    at_work = any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
-    if at_work or not getattr(model, "supports_gradient_checkpointing", False):
+    if checkpoints_activations(model) or not getattr(model, "supports_gradient_checkpointing", False):
         return False
     # At work in training mode only; in the form that torch's documentation advises.
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return True
+
+
+def checkpoints_activations(model: Any) -> bool:
+    """Whether a model computes activations again in the backward pass."""
+    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+
+
+def keep_activations(model: Any) -> None:
+    """Undoes `checkpoint_activations`."""
+    model.gradient_checkpointing_disable()
 
 
 def _own_quantisation(folder: Path) -> str:

@@ -15,7 +15,7 @@ import threading
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from trials.protocol import Answer, Command, Failed, Job, Ready, Stop, WorkerSetup
+from trials.protocol import Answer, Command, Failed, Job, Limits, Ready, Stop, WorkerSetup
 
 if TYPE_CHECKING:
     from trials.data import PreparedData
@@ -27,7 +27,7 @@ class Worker:
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
-        self._commands: queue.Queue[Job | Stop] = queue.Queue()
+        self._commands: queue.Queue[Job | Stop | Limits] = queue.Queue()
 
     def serve(self) -> None:
         """Loads what the first message asks for, then does jobs until the pipe closes."""
@@ -57,7 +57,7 @@ class Worker:
                 command: Command = self._pipe.recv()
             except (EOFError, OSError):
                 os._exit(0)
-            if isinstance(command, Job | Stop):
+            if isinstance(command, Job | Stop | Limits):
                 self._commands.put(command)
 
     def _send(self, answer: Answer) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from trials.config import TrialConfig
-from trials.protocol import Finished, Moved, Ready
+from trials.protocol import Finished, Limits, Moved, Ready
 from trials.report import Report
 
 
@@ -48,8 +48,22 @@ class Launcher(Protocol):
         """Lets every place do so many trials at once, where it does fewer."""
         ...
 
+    @property
+    def limits(self) -> Limits:
+        """What the workers have learnt of their devices' room."""
+        ...
+
+    def narrow(self, limits: Limits) -> None:
+        """Lets no worker try what is known not to fit; also those that are started later."""
+        ...
+
     def start(self, config: TrialConfig, folder: Path, on_step: Callable[[Moved], None]) -> Run:
-        """Starts a run in `folder`, waiting for a free place if need be."""
+        """Starts a run in `folder`, waiting for a free place if need be.
+
+        Raises:
+            SweepError: A place cannot load model and data any more.
+            WorkerDied: A place was lost while it loaded them.
+        """
         ...
 
     def stop(self, *, save: bool) -> None:

@@ -12,11 +12,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sweep.devices import Slot
-from sweep.errors import TrialFailed, TrialInterrupted, WorkerDied
+from sweep.errors import SweepError, TrialFailed, TrialInterrupted, WorkerDied
 from sweep.launchers.worker_process import Inbox, WorkerProcess
 from trials.config import TrialConfig
-from trials.protocol import Failed, Finished, Job, Moved, Ready, Saved, Stop, WorkerSetup
+from trials.protocol import Failed, Finished, Job, Limits, Moved, Ready, Saved, Stop, WorkerSetup
 from trials.report import Report
+
+# Workers that load model and data, one after the other, when each dies meanwhile.
+MOST_LOADS = 3
 
 
 class LocalRun:
@@ -52,7 +55,7 @@ class LocalRun:
                     # It ends after such a failure; a process that is on its way out must not get a job.
                     self._worker.close()
                 self._end()
-                raise TrialFailed(message.message, message.detail, short=message.short)
+                raise TrialFailed(message.message, message.detail, message.failure)
 
     def close(self) -> None:
         """Stops the training and waits until the worker has let go of it."""
@@ -88,6 +91,9 @@ class LocalLauncher:
         # Re-entrant: a signal handler in the main thread may stop or close while that thread starts a trial.
         self._lock = threading.RLock()
         self._closed = False
+        self._loaded: Ready | None = None
+        self._limits = Limits()
+        self._limiting = threading.Lock()
         self._numbers = count()
         self._free: queue.Queue[int] = queue.Queue()
         self._running: dict[int, int] = dict.fromkeys(range(len(self._slots)), 0)
@@ -108,8 +114,35 @@ class LocalLauncher:
         return [worker.pid for worker in self._workers]
 
     def ready(self) -> Ready:
-        """Waits for the first worker: all load the same."""
-        return self._workers[0].ready()
+        """Waits for the first worker, as all load the same; one that dies meanwhile is replaced.
+
+        Raises:
+            SweepError: Model or data cannot be loaded, or one worker after the other died of it.
+        """
+        for _ in range(MOST_LOADS):
+            try:
+                self._loaded = self._workers[0].ready()
+            except WorkerDied as error:
+                died = error
+                with self._lock:
+                    self._workers[0].close()
+                    self._workers[0] = self._new_worker(0)
+            else:
+                return self._loaded
+        told = f"{died}, as did {MOST_LOADS - 1} before it while they loaded model and data\n{died.detail}"
+        raise SweepError(told.rstrip()) from died
+
+    @property
+    def limits(self) -> Limits:
+        """What the workers have learnt of their devices' room."""
+        return self._limits
+
+    def narrow(self, limits: Limits) -> None:
+        """Lets no worker try what is known not to fit; also those that are started later."""
+        with self._limiting:
+            self._limits = self._limits.joined(limits)
+        for worker in self._workers:
+            worker.send(self._limits)
 
     def widen(self, trials: int) -> None:
         """Lets every worker do so many trials at once, where it does fewer."""
@@ -118,7 +151,12 @@ class LocalLauncher:
         self._slots = [replace(slot, trials=max(slot.trials, trials)) for slot in self._slots]
 
     def start(self, config: TrialConfig, folder: Path, on_step: Callable[[Moved], None]) -> LocalRun:
-        """Starts a run on a worker with room, waiting for one."""
+        """Starts a run on a worker with room, waiting for one.
+
+        Raises:
+            SweepError: A new worker cannot load what the first one did.
+            WorkerDied: A new one died meanwhile.
+        """
         place = self._free.get()
         try:
             with self._lock:
@@ -126,7 +164,7 @@ class LocalLauncher:
                 if not worker.alive():
                     worker.close()
                     worker = self._workers[place] = self._new_worker(place)
-            worker.ready()
+            self._check_same(worker.ready())
             with self._lock:
                 self._running[place] += 1
             job = Job(next(self._numbers), config, folder)
@@ -171,4 +209,23 @@ class LocalLauncher:
             start_loss=self._setup.start_loss and first,
             busy_tokens=self._setup.busy_tokens and first,
         )
-        return WorkerProcess(slot, setup, Path(self._logs.name) / f"worker-{place}.log")
+        worker = WorkerProcess(slot, setup, Path(self._logs.name) / f"worker-{place}.log", self.narrow)
+        if self._limits != Limits():
+            worker.send(self._limits)
+        return worker
+
+    def _check_same(self, ready: Ready) -> None:
+        """A worker that was started later may have found another model or other data where the first one did.
+
+        Raises:
+            SweepError: It has.
+        """
+        first = self._loaded
+        if first is None:
+            return
+        if ready.model.fingerprint != first.model.fingerprint:
+            raise SweepError(f"the model {first.model.name} was changed while the sweep ran; losses would not compare")
+        if ready.data["fingerprint"] != first.data["fingerprint"]:
+            raise SweepError(
+                f"the data set {first.data['dataset']} was changed while the sweep ran; losses would not compare"
+            )

@@ -11,13 +11,15 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from sweep.devices import Slot
 from sweep.errors import SweepError, WorkerDied
-from trials.protocol import Answer, Command, Failed, Job, Message, Moved, Ready, Told, WorkerSetup
+from trials.failure import class_of_death
+from trials.protocol import Answer, Command, Failed, Job, Limits, Message, Moved, Ready, Told, WorkerSetup
 from trials.report import Report
 
 # Seconds that a worker has for ending by itself once its pipe is closed, before it is killed.
@@ -34,15 +36,25 @@ Inbox = queue.SimpleQueue[Message | WorkerDied]
 class WorkerProcess:
     """One worker: what it says is read in a thread of its own and given to the job that it is about."""
 
-    def __init__(self, slot: Slot, setup: WorkerSetup, log: Path) -> None:
-        """Starts the process and sends it what to load; does not wait."""
-        self._log = log
+    def __init__(
+        self, slot: Slot, setup: WorkerSetup, log: Path, on_limits: Callable[[Limits], None] = lambda limits: None
+    ) -> None:
+        """Starts the process and sends it what to load; does not wait.
+
+        Args:
+            slot: Where it runs.
+            setup: What it loads.
+            log: Where what it prints goes.
+            on_limits: Told what it learns of its device's room, in a thread of the worker's own.
+        """
+        self._log, self._on_limits = log, on_limits
         self._sending = threading.Lock()
         self._reading = threading.Lock()
         self._inboxes: dict[int, Inbox] = {}
         self._died: WorkerDied | None = None
+        self._closing = False
         self._loaded = threading.Event()
-        self._ready: Ready | SweepError | None = None
+        self._ready: Ready | SweepError | WorkerDied | None = None
         self._pipe, theirs = Pipe()
         with log.open("ab") as stderr, theirs:
             self._process = subprocess.Popen(
@@ -69,6 +81,7 @@ class WorkerProcess:
 
         Raises:
             SweepError: They cannot be.
+            WorkerDied: The process ended before they were.
         """
         self._loaded.wait()
         if isinstance(self._ready, Ready):
@@ -96,6 +109,7 @@ class WorkerProcess:
 
     def close(self, grace: float = GRACE_SECONDS) -> None:
         """Closes the pipe, which ends the worker; kills it when it is not gone after `grace` seconds."""
+        self._closing = True
         _hang_up(self._pipe)
         try:
             self._process.wait(grace)
@@ -118,18 +132,23 @@ class WorkerProcess:
                     self._inboxes[answer.number].put(answer.message)
                     if not isinstance(answer.message, ONGOING):
                         del self._inboxes[answer.number]
+            elif isinstance(answer, Limits):
+                self._on_limits(answer)
             else:
                 self._ready = answer if isinstance(answer, Ready) else _refusal(answer)
                 self._loaded.set()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE_SECONDS)
-        died = WorkerDied(self._how_it_ended(), self._tail(), orderly=self._process.poll() == 0)
+        status = self._process.poll()
+        died = WorkerDied(
+            self._how_it_ended(), self._tail(), orderly=status == 0 or self._closing, failure=class_of_death(status)
+        )
         with self._reading:
             self._died = died
             for inbox in self._inboxes.values():
                 inbox.put(died)
         if not self._loaded.is_set():
-            self._ready = SweepError(f"{died}\n{died.detail}".rstrip())
+            self._ready = died
             self._loaded.set()
 
     def _how_it_ended(self) -> str:

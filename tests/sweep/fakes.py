@@ -28,7 +28,7 @@ from sweep.storage import SweepStorage, open_storage
 from sweep.study import Identity, create_study
 from trials.config import TrialConfig
 from trials.folders import ADAPTER, CHECKPOINT
-from trials.protocol import DeviceFacts, Finished, ModelFacts, Moved, Ready
+from trials.protocol import DeviceFacts, Finished, Limits, ModelFacts, Moved, Ready
 from trials.report import Report
 from trials.row_checks import RowFacts
 from trials.token_checks import TokenFacts
@@ -156,6 +156,7 @@ class FakeLauncher:
         saving: Whether it was told to stop.
         started: Settings and folder of every run.
         runs: The runs themselves.
+        limits: What its workers have learnt.
     """
 
     plays: list[Sequence[Event]]
@@ -163,6 +164,10 @@ class FakeLauncher:
     saving: bool = False
     started: list[tuple[TrialConfig, Path]] = field(default_factory=list)
     runs: list[FakeRun] = field(default_factory=list)
+    limits: Limits = field(default_factory=Limits)
+
+    def narrow(self, limits: Limits) -> None:
+        self.limits = self.limits.joined(limits)
 
     def ready(self) -> Ready:
         return make_ready()

@@ -11,6 +11,7 @@ from sweep.errors import SweepError, TrialFailed
 from sweep.trial_files import LOG
 from tests.sweep.fakes import FakeSweep, curve, moved
 from tests.trials.logs import healthy, lines
+from trials.failure import FailureClass
 
 FALLING = (3.0, 2.7, 2.5, 2.4, 2.375)
 
@@ -19,7 +20,9 @@ FALLING = (3.0, 2.7, 2.5, 2.4, 2.375)
 def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSweep:
     """A study of a healthy trial, one that diverged, and one that failed before its first evaluation."""
     steps = [moved(step, train_loss=2.4 + 0.6**step) for step in range(1, 11)]
-    made = FakeSweep(tmp_path, [*steps, *curve(*FALLING)], curve(3.0, 5.0), [TrialFailed("no memory", "")])
+    made = FakeSweep(
+        tmp_path, [*steps, *curve(*FALLING)], curve(3.0, 5.0), [TrialFailed("no memory", "", FailureClass.MEMORY)]
+    )
     made.play()
     monkeypatch.chdir(tmp_path)
     return made

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,24 +13,30 @@ import trials
 from sweep.devices import Slot
 from sweep.errors import SweepError, WorkerDied
 from sweep.launchers import local
-from sweep.launchers.local import LocalLauncher
+from sweep.launchers.local import MOST_LOADS, LocalLauncher
 from sweep.launchers.worker_process import WorkerProcess
 from trials.config import TrialConfig
-from trials.protocol import Finished, Job, WorkerSetup
+from trials.failure import FailureClass
+from trials.protocol import Finished, Job, Limits, WorkerSetup
 
 # Seconds after which something that should have happened has not.
 PATIENCE = 60
+
+
+def worker_code(folder: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has every worker run this code."""
+    package = folder / "trials"
+    package.mkdir()
+    (package / "__init__.py").write_text(f"__path__.append({str(Path(trials.__file__).parent)!r})\n")
+    (package / "worker.py").write_text(f"{OPENING}\n{textwrap.dedent(code)}\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(Path(trials.__file__).parents[1])]))
 
 
 class Line:
     """A worker of a few lines of Python instead of a model: what it is told, and how it ends."""
 
     def __init__(self, folder: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        package = folder / "trials"
-        package.mkdir()
-        (package / "__init__.py").write_text(f"__path__.append({str(Path(trials.__file__).parent)!r})\n")
-        (package / "worker.py").write_text(f"{OPENING}\n{textwrap.dedent(code)}\n")
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(Path(trials.__file__).parents[1])]))
+        worker_code(folder, code, monkeypatch)
         self.worker = WorkerProcess(Slot((), 1), SETUP, folder / "worker.log")
         self.job = Job(3, TrialConfig(), folder)
 
@@ -46,7 +53,7 @@ FINISHED = Finished(1, early=False)
 SETUP = WorkerSetup("", "", "sft", 64, None, 16, 0, "auto", None, 0, False, Path())
 READY = """
 facts = ModelFacts("m", "llama", 1, 1, 1, 1, (), "fp32", "f")
-pipe.send(Ready(facts, {}, DeviceFacts("cpu", 2, 1)))
+pipe.send(Ready(facts, {"dataset": "chats", "fingerprint": "d"}, DeviceFacts("cpu", 2, 1)))
 """
 
 
@@ -77,10 +84,106 @@ def test_a_worker_that_dies_is_told_to_every_job_with_its_last_words(start: Call
     assert isinstance(later, WorkerDied)
 
 
-def test_a_worker_that_dies_while_it_loads_is_a_fault_of_the_sweep(start: Callable[[str], Line]) -> None:
-    line = start("print('no model', flush=True); sys.exit(3)")
-    with pytest.raises(SweepError, match=r"(?s)exit status 3.*no model"):
+@pytest.mark.parametrize(
+    ("end", "failure"),
+    [("sys.exit(3)", FailureClass.UNKNOWN), ("os.kill(os.getpid(), 9)", FailureClass.PREEMPTED)],
+)
+def test_a_worker_that_dies_while_it_loads_says_how(
+    end: str, failure: FailureClass, start: Callable[[str], Line]
+) -> None:
+    line = start(f"print('no model', flush=True); {end}")
+    with pytest.raises(WorkerDied) as raised:
         line.worker.ready()
+    assert (raised.value.failure, raised.value.detail) == (failure, "no model")
+
+
+@pytest.mark.parametrize("deaths", [MOST_LOADS - 1, MOST_LOADS])
+def test_workers_that_die_while_they_load_are_replaced_so_many_times(
+    deaths: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = f"""
+    file = {str(tmp_path / "deaths")!r}
+    before = len(open(file).read()) if os.path.exists(file) else 0
+    if before < {deaths}:
+        open(file, "a").write("x")
+        print("no luck", flush=True)
+        os.kill(os.getpid(), 9)
+    """
+    worker_code(tmp_path, textwrap.dedent(code) + READY + "pipe.recv()", monkeypatch)
+    launcher = LocalLauncher(SETUP, [Slot((), 1)])
+    try:
+        if deaths < MOST_LOADS:
+            assert launcher.ready().model.name == "m"
+        else:
+            with pytest.raises(SweepError, match=r"(?s)signal 9.*, as did 2 before it .*\nno luck"):
+                launcher.ready()
+    finally:
+        launcher.close()
+
+
+def test_what_one_worker_learns_of_its_room_is_told_to_all_also_to_later_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one to get a job finds its device too small; the others say what they were told."""
+    code = """
+    while True:
+        got = pipe.recv()
+        if isinstance(got, Limits):
+            with open(os.path.join(FOLDER, f"told-{os.getpid()}"), "w") as file:
+                file.write(str(got.tokens))
+        else:
+            pipe.send(Limits(tokens=64))
+            pipe.send(Told(got.number, FINISHED))
+    """
+    worker_code(tmp_path, f"FOLDER = {str(tmp_path)!r}" + READY + textwrap.dedent(code), monkeypatch)
+    launcher = LocalLauncher(SETUP, [Slot((), 1), Slot((), 1)])
+
+    def told(pid: int) -> str:
+        file, deadline = tmp_path / f"told-{pid}", time.monotonic() + PATIENCE
+        while not (file.exists() and file.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return file.read_text()
+
+    try:
+        launcher.ready()
+        assert list(launcher.start(TrialConfig(), tmp_path, lambda moved: None)) == []
+        first, other = launcher.pids
+        assert told(other) == "64"
+        assert launcher.limits == Limits(tokens=64)
+        os.kill(first, 9)
+        launcher._workers[0]._process.wait()
+        for _ in range(2):  # one of them is done by the one that is new
+            assert list(launcher.start(TrialConfig(), tmp_path, lambda moved: None)) == []
+        assert launcher.pids[0] != first
+        assert told(launcher.pids[0]) == "64"
+    finally:
+        launcher.close()
+
+
+@pytest.mark.parametrize(("changed", "words"), [("model", "the model m was"), ("data", "the data set chats was")])
+def test_a_later_worker_that_loads_something_else_is_refused(
+    changed: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = f"""
+    seen = {str(tmp_path / "seen")!r}
+    print_of = {{"model": "f", "data": "d"}}
+    if os.path.exists(seen):
+        print_of[{changed!r}] = "another"
+    open(seen, "w")
+    facts = ModelFacts("m", "llama", 1, 1, 1, 1, (), "fp32", print_of["model"])
+    pipe.send(Ready(facts, {{"dataset": "chats", "fingerprint": print_of["data"]}}, DeviceFacts("cpu", 2, 1)))
+    pipe.recv()
+    """
+    worker_code(tmp_path, textwrap.dedent(code), monkeypatch)
+    launcher = LocalLauncher(SETUP, [Slot((), 1)])
+    try:
+        launcher.ready()
+        os.kill(launcher.pids[0], 9)
+        launcher._workers[0]._process.wait()
+        with pytest.raises(SweepError, match=f"{words} changed while the sweep ran"):
+            launcher.start(TrialConfig(), tmp_path, lambda moved: None)
+    finally:
+        launcher.close()
 
 
 def test_what_is_said_of_a_job_comes_to_that_job_alone(start: Callable[[str], Line]) -> None:
@@ -124,7 +227,7 @@ def test_a_worker_that_does_not_listen_is_killed(start: Callable[[str], Line]) -
 class Silent:
     """A worker that is there."""
 
-    def __init__(self, slot: Slot, setup: WorkerSetup, log: Path) -> None:
+    def __init__(self, slot: Slot, setup: WorkerSetup, log: Path, on_limits: object) -> None:
         self.jobs = list[Job]()
 
     def alive(self) -> bool:
@@ -163,7 +266,7 @@ def test_one_worker_measures_the_loss_before_training_if_it_is_asked_for(
     setups = list[WorkerSetup]()
 
     class Worker:
-        def __init__(self, slot: Slot, setup: WorkerSetup, log: Path) -> None:
+        def __init__(self, slot: Slot, setup: WorkerSetup, log: Path, on_limits: object) -> None:
             setups.append(setup)
 
         def close(self) -> None:

@@ -13,6 +13,7 @@ from sweep.plan import Plan
 from sweep.study import INFEASIBLE
 from tests.sweep.fakes import FakeSweep, curve, make_plan, make_ready, make_space, report
 from trials.config import TrialConfig
+from trials.failure import FailureClass
 from trials.protocol import DeviceFacts
 
 GIB = 1 << 30
@@ -149,7 +150,7 @@ def test_before_the_first_trial_it_is_said_what_will_not_fit() -> None:
 
 
 def test_a_trial_that_runs_out_is_failed_and_its_like_not_trained_also_in_the_next_session(tmp_path: Path) -> None:
-    short = TrialFailed("out of memory with a single row", short=True)
+    short = TrialFailed("out of memory with a single row", failure=FailureClass.MEMORY)
     sweep = FakeSweep(tmp_path, [short], curve(3.0, 2.0))
     sweep.run(3)
     states = [trial.state.name for trial in sweep.study.trials]
@@ -162,7 +163,7 @@ def test_a_trial_that_runs_out_is_failed_and_its_like_not_trained_also_in_the_ne
 
 
 def test_a_failure_of_another_kind_teaches_nothing_of_memory(tmp_path: Path) -> None:
-    sweep = FakeSweep(tmp_path, [TrialFailed("broken")], curve(3.0, 2.0))
+    sweep = FakeSweep(tmp_path, *[[TrialFailed("broken")]] * 3, curve(3.0, 2.0))
     sweep.run(2)
     assert [trial.state.name for trial in sweep.study.trials] == ["FAIL", "COMPLETE"]
     assert Memory.of(sweep.study, "cpu") == Memory()

@@ -10,12 +10,13 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 
 from sweep.contenders import HORIZON, PROGRESS, START, WARMUP
-from sweep.errors import SweepError, TrialFailed, TrialInterrupted, WorkerDied
-from sweep.objective import delete_losing_adapters, make_objective
+from sweep.errors import EnvironmentFault, SweepError, TrialFailed, TrialInterrupted, WorkerDied
+from sweep.objective import FAILURE, make_objective
 from sweep.recovery import OWNER, put_back_interrupted, put_back_own, this_process
 from sweep.study import INFEASIBLE, finished_trials
-from sweep.trial_files import CONFIG, CURVE, LOG
+from sweep.trial_files import CONFIG, CURVE, LOG, delete_losing_adapters
 from tests.sweep.fakes import SPACE, Event, FakeSweep, curve, make_space, moved, report
+from trials.failure import FailureClass
 from trials.folders import ADAPTER, CHECKPOINT
 
 FALLING = curve(3.0, 2.7, 2.5, 2.4, 2.375)
@@ -100,38 +101,41 @@ def test_a_dead_workers_trial_goes_on_and_its_reports_are_taken_once(tmp_path: P
 
 def test_the_third_death_fails_the_trial_with_its_last_words(tmp_path: Path) -> None:
     sweep = FakeSweep(tmp_path, [FALLING[0], DIED], [DIED], [DIED])
-    sweep.play()
+    sweep.run(1)
     assert (sweep.trial().state, sweep.row()["state"]) == (TrialState.FAIL, "failed")
     assert sweep.row()["reason"] == "worker 7 died (signal 9)"
     assert sweep.trial().user_attrs["error"] == "worker 7 died (signal 9)\nits last words"
     assert len(sweep.launcher.started) == 3
 
 
-def test_a_trial_that_breaks_fails_at_once(tmp_path: Path) -> None:
-    sweep = FakeSweep(tmp_path, [TrialFailed("OutOfMemoryError: 2 GiB", "Traceback")], FALLING)
+def test_a_trial_without_memory_at_its_smallest_fails_at_once(tmp_path: Path) -> None:
+    sweep = FakeSweep(tmp_path, [TrialFailed("out of memory: 2 GiB", "Traceback", FailureClass.MEMORY)], FALLING)
     sweep.run(1)
     assert (sweep.trial().state, sweep.row()["state"]) == (TrialState.FAIL, "failed")
-    assert (sweep.row()["reason"], sweep.row()["value"]) == ("OutOfMemoryError: 2 GiB", None)
-    assert sweep.trial().user_attrs["error"] == "OutOfMemoryError: 2 GiB\nTraceback"
-    assert "**failed**: OutOfMemoryError" in sweep.note()
+    assert (sweep.row()["reason"], sweep.row()["value"]) == ("out of memory: 2 GiB", None)
+    assert sweep.trial().user_attrs["error"] == "out of memory: 2 GiB\nTraceback"
+    assert sweep.trial().user_attrs[FAILURE] == "out of memory"
+    assert "**failed**: out of memory" in sweep.note()
 
 
 def test_a_failed_trial_does_not_keep_the_next_from_its_turn(tmp_path: Path) -> None:
-    sweep = FakeSweep(tmp_path, [TrialFailed("broken")], FALLING)
+    sweep = FakeSweep(tmp_path, *[[TrialFailed("broken")]] * 3, FALLING)
     sweep.play()
     assert [trial.state for trial in sweep.study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
 
 
-def test_a_launcher_that_cannot_start_ends_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_worker_can_start_the_sweep_ends_and_its_trial_goes_on_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sweep = FakeSweep(tmp_path, FALLING)
 
     def start(*_: object) -> None:
         raise SweepError("the model is gone")
 
     monkeypatch.setattr(sweep.launcher, "start", start)
-    with pytest.raises(SweepError, match="the model is gone"):
+    with pytest.raises(EnvironmentFault, match=r"(?s)the model is gone.*the same line goes on"):
         sweep.run(1)
-    assert (sweep.trial().state, sweep.row()["reason"]) == (TrialState.FAIL, "the model is gone")
+    assert (sweep.trial().state, sweep.row()["state"]) == (TrialState.RUNNING, "running")
     assert sweep.session.stopping.is_set()
 
 
@@ -249,12 +253,14 @@ class TestWhatIsKept:
         assert self.kept(sweep, ADAPTER) == [0]
 
     def test_pruned_and_failed_trials_keep_none(self, tmp_path: Path) -> None:
-        sweep = FakeSweep(tmp_path, curve(2.5, 9.0), [report(1, 2.5), TrialFailed("broken")])
+        broken: list[Event] = [report(1, 2.5), TrialFailed("broken")]
+        sweep = FakeSweep(tmp_path, curve(2.5, 9.0), *[broken] * 3)
         sweep.play()
         assert self.kept(sweep, ADAPTER) == []
 
     def test_checkpoints_go_once_the_trial_is_told(self, tmp_path: Path) -> None:
-        sweep = FakeSweep(tmp_path, FALLING, curve(2.5, 9.0), [report(1, 2.5), TrialFailed("broken")])
+        broken: list[Event] = [report(1, 2.5), TrialFailed("broken")]
+        sweep = FakeSweep(tmp_path, FALLING, curve(2.5, 9.0), *[broken] * 3)
         sweep.play()
         assert self.kept(sweep, CHECKPOINT) == []
 
@@ -292,7 +298,7 @@ class TestLostMachine:
         there = list[bool]()
 
         def another_ends() -> None:
-            delete_losing_adapters(sweep.session)
+            delete_losing_adapters(sweep.results.trials(), sweep.output, keep=3)
             there.append((sweep.folder(1) / ADAPTER).exists())
 
         sweep.launcher.plays.append([*FALLING[:3], another_ends])

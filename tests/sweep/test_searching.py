@@ -11,11 +11,11 @@ from optuna.trial import FrozenTrial, TrialState
 from sweep import searching
 from sweep.contenders import PARKED, is_parked
 from sweep.errors import SweepError, TrialFailed, TrialInterrupted
-from sweep.objective import delete_losing_adapters
 from sweep.pruners import TrendPromotion
 from sweep.recovery import OWNER, put_back_own, this_process
 from sweep.searching import Search, parked_count, unpark
 from sweep.stopping import MOST_FAILURES_IN_A_ROW, FailureWatch
+from sweep.trial_files import delete_losing_adapters
 from tests.sweep.fakes import Event, FakeSweep, curve
 from trials.folders import ADAPTER, CHECKPOINT
 
@@ -91,7 +91,7 @@ def test_a_parked_trial_waits_with_its_state_on_disk_and_its_settings(tmp_path: 
     sweep = promoting(tmp_path, FIRST, WAITS)
 
     def look() -> None:
-        delete_losing_adapters(sweep.session)
+        delete_losing_adapters(sweep.results.trials(), sweep.output, keep=3)
         folder = sweep.folder(1)
         kept = (folder / CHECKPOINT).is_dir(), (folder / ADAPTER).is_dir()
         seen.append((sweep.trial(1), sweep.row(1)["reason"], *kept))
@@ -178,7 +178,7 @@ def test_with_another_pruner_what_was_parked_is_handed_out_as_it_is(tmp_path: Pa
 
 
 def test_a_failed_trial_does_not_end_the_search(tmp_path: Path) -> None:
-    sweep = promoting(tmp_path, [TrialFailed("broken")], FIRST)
+    sweep = promoting(tmp_path, *[[TrialFailed("broken")]] * 3, FIRST)
     sweep.run(2)
     assert states(sweep) == [FAIL, COMPLETE]
 
@@ -188,7 +188,7 @@ def test_nothing_more_is_begun_when_one_after_the_other_fails(tmp_path: Path) ->
     watch = FailureWatch()
     Search(sweep.session, sweep.study, [watch], watch.hopeless).run(9)
     assert states(sweep) == [FAIL] * MOST_FAILURES_IN_A_ROW
-    with pytest.raises(SweepError, match="trials 0, 1, 2 failed one after the other; the last: broken"):
+    with pytest.raises(SweepError, match=r"(?s)trials 0, 1, 2 failed one after the other.*trial 2  unknown: broken"):
         watch.raise_if_hopeless()
 
 

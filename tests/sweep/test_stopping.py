@@ -9,7 +9,7 @@ from sweep.stopping import MOST_FAILURES_IN_A_ROW, MOST_UNTRAINED_IN_A_ROW, Fail
 from sweep.study import INFEASIBLE
 
 
-def watched(*states: TrialState, reason: str | None = "out of memory") -> FailureWatch:
+def watched(*states: TrialState, reason: str | None = "no luck") -> FailureWatch:
     """What has seen trials end like this, one after the other."""
     study, watch = optuna.create_study(), FailureWatch()
     for state in states:
@@ -44,13 +44,14 @@ def test_a_trial_that_did_not_fail_gives_hope(state: TrialState) -> None:
 def test_a_hopeless_one_ends_with_the_trials_and_the_last_ones_reason() -> None:
     with pytest.raises(SweepError) as raised:
         watched(COMPLETE, FAIL, FAIL, FAIL).raise_if_hopeless()
-    first, second = str(raised.value).splitlines()
-    assert first == "trials 1, 2, 3 failed one after the other; the last: out of memory"
-    assert second.startswith("What finished is recorded.")
+    first, *each, last = str(raised.value).splitlines()
+    assert first == "trials 1, 2, 3 failed one after the other"
+    assert each == [f"  trial {number}  unknown: no luck" for number in (1, 2, 3)]
+    assert last.startswith("What finished is recorded.")
 
 
 def test_a_failure_without_a_reason_says_so() -> None:
-    with pytest.raises(SweepError, match="the last: no reason was recorded"):
+    with pytest.raises(SweepError, match="trial 2  unknown: no reason was recorded"):
         watched(FAIL, FAIL, FAIL, reason=None).raise_if_hopeless()
 
 

@@ -19,6 +19,7 @@ from tests.sweep.fakes import FakeSweep, curve, make_space, moved
 from trials.config import TrialConfig
 from trials.curve import LearningCurve
 from trials.diagnosis import diagnose
+from trials.failure import FailureClass
 from trials.finding import Diagnosis, Finding
 from trials.logged import LoggedCurve
 from trials.report import Report
@@ -129,7 +130,7 @@ class TestOneTrial:
         assert diagnosis.findings[0].evidence.startswith("from step 6 of 18: evaluation loss rises 2.3")
 
     def test_a_trial_without_a_report_has_none(self, tmp_path: Path) -> None:
-        sweep = FakeSweep(tmp_path, [TrialFailed("no memory", "")])
+        sweep = FakeSweep(tmp_path, [TrialFailed("no memory", "", FailureClass.MEMORY)])
         sweep.play()
         assert DIAGNOSIS not in sweep.trial().user_attrs
         assert sweep.results.diagnoses() == {}

@@ -13,11 +13,12 @@ from trials import crew as crew_module
 from trials.batches import MicroBatch
 from trials.crew import BrokenError, Crew
 from trials.data import PreparedData
+from trials.failure import FailureClass
 from trials.losses import label_losses
 from trials.memory import Room
 from trials.model import BaseModel
 from trials.passing import mean_losses, pass_together
-from trials.protocol import Failed, Finished, Job, Message, Moved, Saved, Stop, Told
+from trials.protocol import Failed, Finished, Job, Limits, Message, Moved, Saved, Stop, Told
 from trials.report import Report
 from trials.run import LoraRun
 
@@ -28,9 +29,13 @@ class Jobs:
     def __init__(self, base: BaseModel, data: PreparedData, folder: Path) -> None:
         self.crew = Crew(base, data, self._tell)
         self.said: dict[int, list[Message]] = {}
+        self.limits = list[Limits]()
         self._folder = folder
 
-    def _tell(self, told: Told) -> None:
+    def _tell(self, told: Told | Limits) -> None:
+        if isinstance(told, Limits):
+            self.limits.append(told)
+            return
         self.said.setdefault(told.number, []).append(told.message)
 
     def job(self, number: int, **changes: Any) -> None:
@@ -315,3 +320,57 @@ def test_an_evaluation_without_memory_is_done_in_smaller_parts(
     assert [report["eval_loss"] for report in jobs.reports(0)] == pytest.approx(
         [report["eval_loss"] for report in wanted], rel=0, abs=1e-5
     )
+
+
+# --- what was learnt of the device's room
+
+
+def test_what_had_to_be_cut_is_told_once_it_fits(
+    jobs: Jobs, tiny_data: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longest = max(tiny_data.train.length(i) for i in range(len(tiny_data.train)))
+    limited(monkeypatch, 3 * longest, no_memory)
+    jobs.job(0)
+    jobs.to_end()
+    tokens = [limits.tokens or 0 for limits in jobs.limits]
+    assert tokens == sorted(tokens, reverse=True)
+    assert jobs.limits[-1] == Limits(tokens=jobs.crew._base.room.tokens)
+
+
+def test_what_others_learnt_is_not_tried(
+    jobs: Jobs, packs: list[int], tiny_data: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longest = max(tiny_data.train.length(i) for i in range(len(tiny_data.train)))
+    failed = limited(monkeypatch, 2 * longest, no_memory)
+    jobs.crew.take(Limits(tokens=2 * longest, runs=1))
+    jobs.job(0)
+    jobs.job(1)
+    jobs.to_end()
+    assert (failed, set(packs), jobs.limits) == ([], {1}, [])
+
+
+def test_one_that_fits_in_no_way_teaches_nothing_of_what_others_need(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as context:
+        limited(context, 5, no_memory)
+        jobs.job(0, lora_rank=8)
+        jobs.to_end()
+    failed = jobs.last(0)
+    assert isinstance(failed, Failed)
+    assert failed.failure is FailureClass.MEMORY
+    assert (jobs.limits, jobs.crew._base.room.tokens) == ([], None)
+    assert not jobs.crew._base.model.is_gradient_checkpointing
+
+
+def test_memory_that_is_out_outside_of_a_pass_is_told_as_such(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(run: LoraRun, loss: float) -> Report:
+        raise no_memory()
+
+    monkeypatch.setattr(LoraRun, "report", full)
+    jobs.job(0)
+    with pytest.raises(BrokenError):
+        jobs.to_end()
+    failed = jobs.last(0)
+    assert isinstance(failed, Failed)
+    assert failed.failure is FailureClass.MEMORY

@@ -15,6 +15,7 @@ import pytest
 
 from tests.trials.tiny_runs import ROWS, measured, run_to_end, tiny_config
 from trials.data import PreparedData
+from trials.failure import FailureClass
 from trials.folders import CHECKPOINT
 from trials.model import BaseModel
 from trials.protocol import (
@@ -23,6 +24,7 @@ from trials.protocol import (
     Failed,
     Finished,
     Job,
+    Limits,
     Message,
     Moved,
     Ready,
@@ -70,6 +72,7 @@ class Process:
     def receive(self) -> Ready | Message:
         """Return what it says next, of whichever job."""
         answer = self.answer()
+        assert not isinstance(answer, Limits), "everything fits"
         return answer.message if isinstance(answer, Told) else answer
 
     def until_closing(self) -> list[Ready | Message]:
@@ -232,7 +235,7 @@ def test_a_setup_that_cannot_be_is_told_and_ends_it(setup: WorkerSetup, changes:
 def test_a_target_that_the_model_has_not_is_told_and_the_next_job_works(worker: Process, tmp_path: Path) -> None:
     worker.send(Job(next(NUMBERS), tiny_config(lora_target=("nonesuch",)), tmp_path / "a"))
     wanted = "lora_target names nonesuch, but the base model has no module of that name"
-    assert expect_failure(worker) == Failed(wanted, "", expected=True)
+    assert expect_failure(worker) == Failed(wanted, "", expected=True, failure=FailureClass.SETUP)
     worker.send(Job(next(NUMBERS), tiny_config(), tmp_path / "b"))
     assert len(worker.until_closing()) == 6 + 3 + 1
 
