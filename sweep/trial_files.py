@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+from sweep.errors import SweepError
 from sweep.kept import best_rows, going_on
 from sweep.plots import TrainingPoint
 from trials.config import TrialConfig
@@ -22,6 +24,21 @@ from trials.report import Report
 
 LOG, CONFIG, CURVE = "trainer_log.jsonl", "config.json", "curve.png"
 LARGEST_CONFIG = 2**20  # bytes; ours has a thousand
+
+
+def check_output(output: Path) -> None:
+    """Finds out whether the output folder can be written, without making it when it is not there yet.
+
+    Raises:
+        SweepError: It cannot.
+    """
+    try:
+        folder = next(parent for parent in (output.absolute(), *output.absolute().parents) if parent.exists())
+        probe = folder / f".{uuid4().hex}.probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise SweepError(f"--output {output} cannot be made or written: {error.strerror or error}") from error
 
 
 def study_folder(output: Path, study_name: str) -> Path:

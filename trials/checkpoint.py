@@ -41,6 +41,7 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, torch.Tensor], values: M
     try:
         save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, tensor_file)
     except SafetensorError as error:
+        shutil.rmtree(writing, ignore_errors=True)  # what is left of a full disk is needed to say so
         raise OSError(f"cannot write {tensor_file}: {error}") from error
     text = json.dumps({**values, CHECKSUM: sha256(tensor_file)})
     with (writing / STATE).open("w", encoding="utf8") as file:
