@@ -12,9 +12,9 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import optuna
@@ -59,8 +59,8 @@ class SharedTrials:
             found = read_set(self._store, place)
             if found is None or found.step <= newest_step(folder):
                 return False
-            with TemporaryDirectory(prefix=".fetched-", dir=folder) as temporary:
-                fetched = Path(temporary) / "state"
+            with _emptied(folder / ".fetched") as temporary:
+                fetched = temporary / "state"
                 if not fetch_set(self._store, place, found, fetched) or not is_whole(fetched / CHECKPOINT):
                     return False
                 # The checkpoint last: with it the folder is one to go on in.
@@ -84,8 +84,8 @@ class SharedTrials:
         self._uploads.put("tidy", lambda: self._tidy(study))
 
     def _send(self, place: str, folder: Path) -> None:
-        with TemporaryDirectory(prefix=".sending-", dir=folder) as temporary:
-            files = _snapshot(folder, Path(temporary))
+        with _emptied(folder / ".sending") as temporary:
+            files = _snapshot(folder, temporary / "state")
             if files:
                 put_set(self._store, place, files, _step(files[f"{CHECKPOINT}/{STATE}"]))
 
@@ -152,8 +152,8 @@ def fetch_adapter(store: Store, study: str, row: Mapping[str, Any], folder: Path
     if found is None:
         return False
     folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".fetched-", dir=folder) as temporary:
-        fetched = Path(temporary) / ADAPTER
+    with _emptied(folder / ".fetched") as temporary:
+        fetched = temporary / ADAPTER
         if not fetch_set(store, place, found, fetched):
             return False
         _move(fetched, folder / ADAPTER)
@@ -213,6 +213,17 @@ def _links(source: Path, to: Path, names: list[str]) -> dict[str, Path]:
         except OSError:  # a file system without links
             shutil.copyfile(source / name, to / name)
     return {f"{to.name}/{name}": to / name for name in names}
+
+
+@contextmanager
+def _emptied(folder: Path) -> Iterator[Path]:
+    """A folder for a while, without what a process that was killed left in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _move(source: Path, target: Path) -> None:

@@ -17,7 +17,6 @@ from uuid import uuid4
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
-from optuna.artifacts.exceptions import ArtifactNotFound
 
 from sweep.errors import SweepError
 
@@ -116,6 +115,8 @@ class Store:
         Raises:
             ArtifactNotFound: There is none of that name.
         """
+        from optuna.artifacts.exceptions import ArtifactNotFound  # the process that draws pictures needs no Optuna
+
         file = self._open(artifact_id)
         if file is None:
             raise ArtifactNotFound(f"no artifact {artifact_id} in {self.name}")

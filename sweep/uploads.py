@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from sweep.store import StoreFault
@@ -54,9 +55,11 @@ class Uploads:
             except StoreFault as fault:
                 self._paused_until = time.monotonic() + PAUSE_SECONDS
                 self.fail(str(fault))
-            except (OSError, SQLAlchemyError):
+            except (OSError, SQLAlchemyError, StorageInternalError):
                 # A file that went in between, or a database that is away: whoever needs them says so.
                 continue
+            except Exception as error:  # noqa: BLE001 - a thread that ended here would be waited for without end
+                self.fail(f"{type(error).__name__}: {error}")
 
     def fail(self, reason: str) -> None:
         """Tells that the store failed, the first time."""

@@ -5,15 +5,19 @@ import os
 import shutil
 import signal
 import threading
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sweep.file_sets import MANIFEST
 from sweep.serve import make_dashboard
+from sweep.shared import STATES
 from sweep.storage import open_storage
-from tests.end_to_end.driver import Driver
+from sweep.store import open_store
+from tests.end_to_end.driver import PATIENCE_SECONDS, Driver
 from tests.sweep.s3 import SECRET, s3, s3_endpoint, s3_environment
 
 __all__ = ["s3", "s3_endpoint"]
@@ -77,8 +81,12 @@ def test_a_trial_whose_machine_is_gone_goes_on_elsewhere_from_its_checkpoint(dri
     line = (*LONG, *shared, "--artifacts", artifacts)
     first, second, third = (elsewhere(driver, name) for name in ("first", "second", "third"))
     process = first.start(*first.sweep_arguments(*line))
-    # What was sent of an evaluation is there by the next but one at the latest on any machine; the log tells.
-    first.wait_for_line(process, "trial 1", "4 of 5")
+    first.wait_for_line(process, "trial 1", "2 of 5")
+    store = open_store(artifacts, driver.folder)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not any("/00001-" in key and key.endswith(MANIFEST) for key in store.sizes(STATES)):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
     shutil.rmtree(first.folder / "runs")
