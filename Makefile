@@ -3,9 +3,9 @@
 #   make sweep SPACE=sft_lora [MODEL= FROM_STUDY= DATASET= STUDY= STORAGE= N_TRIALS= MAX_STEPS= MAX_SAMPLES= SEED=
 #                              GPUS= GPUS_PER_TRIAL= TRIALS_PER_GPU= PER_DEVICE_TRAIN_BATCH_SIZE=
 #                              SET="knob=value knob=low..high" DESIGN=factorial OVER=knob,knob LEVELS= SEEDS=
-#                              SCALE_LR= EXPAND=1 ADVISOR=0 PRUNER= AUDIT= ARGS=]
+#                              SCALE_LR= EXPAND=1 ADVISOR=0 PRUNER= AUDIT= ARTIFACTS= ARGS=]
 #   make sanity [SPACE= MODEL= DATASET= SEED= GPUS= SET="knob=value" SCALE_LR= ARGS=]
-#   make dashboard [STORAGE= HOST= PORT=]
+#   make dashboard [STORAGE= HOST= PORT= ARTIFACTS=]
 #   make bench [PART=tiny|default] [ROWS=chats|blocks] [REPEATS=3] [PRUNING=off|on|both] [CORES=1]
 #   make test | lint | check-exports | bench-throughput | bench-coordinator | bench-cpu-workers | bench-compare |
 #   bench-trends | bench-expansion | bench-advice | bench-diagnosis | bench-pruning [PART=] | bench-faults [TIMES=] |
@@ -32,12 +32,14 @@ RUN_OPTIONS = $(call option,--space,$(SPACE)) $(call option,--model,$(MODEL)) \
 	$(call option,--levels,$(LEVELS)) $(call option,--seeds,$(SEEDS)) \
 	$(foreach knob,$(SET),--set $(call quote,$(knob))) $(call option,--scale-lr,$(SCALE_LR)) \
 	$(if $(filter-out 0,$(EXPAND)),--expand) $(if $(filter 0,$(ADVISOR)),--no-advisor) \
-	$(call option,--pruner,$(PRUNER)) $(call option,--audit,$(AUDIT)) $(ARGS)
+	$(call option,--pruner,$(PRUNER)) $(call option,--audit,$(AUDIT)) \
+	$(call option,--artifacts,$(ARTIFACTS)) $(ARGS)
 SANITY_OPTIONS = $(call option,--space,$(SPACE)) $(call option,--model,$(MODEL)) $(call option,--dataset,$(DATASET)) \
 	$(call option,--seed,$(SEED)) $(call option,--gpus,$(GPUS)) $(call option,--gpus-per-trial,$(GPUS_PER_TRIAL)) \
 	$(call option,--per-device-train-batch-size,$(PER_DEVICE_TRAIN_BATCH_SIZE)) \
 	$(foreach knob,$(SET),--set $(call quote,$(knob))) $(call option,--scale-lr,$(SCALE_LR)) $(ARGS)
-DASHBOARD_OPTIONS = $(call option,--storage,$(STORAGE)) $(call option,--host,$(HOST)) $(call option,--port,$(PORT))
+DASHBOARD_OPTIONS = $(call option,--storage,$(STORAGE)) $(call option,--host,$(HOST)) $(call option,--port,$(PORT)) \
+	$(call option,--artifacts,$(ARTIFACTS))
 
 .PHONY: help sweep sanity dashboard test lint check-exports bench bench-throughput bench-coordinator bench-cpu-workers bench-compare bench-trends \
 	bench-expansion bench-advice bench-diagnosis bench-pruning bench-faults soak clean

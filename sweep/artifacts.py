@@ -1,33 +1,47 @@
 """What optuna-dashboard shows of a trial beside its numbers: curve picture, log, settings, and a note."""
 
-import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 import optuna
-from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.artifacts import upload_artifact
+from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna_dashboard import save_note
 
 from sweep.advice import advice_of
 from sweep.artist import Artist, Picture
+from sweep.store import open_store
 from sweep.trial_diagnosis import note_lines
 from sweep.trial_files import CONFIG, CURVE, LOG, logged_steps
+from sweep.uploads import Uploads
 from trials.curve import LearningCurve
 from trials.finding import Diagnosis
 
-FOLDER = "artifacts"
-
 
 class Artifacts:
-    """Hands a trial's files to the dashboard. Files go to `artifacts/` in the output folder.
+    """Hands a trial's files to the dashboard, by way of a store.
 
     Optuna takes no artifact once a trial has ended, and a trial's end does not wait for its picture: that is made known
     before it is drawn.
     """
 
-    def __init__(self, output: Path) -> None:
-        self._store = artifact_store(output)
-        self._folder = output / FOLDER
+    def __init__(self, output: Path, address: str = "", tell: Callable[[str], None] = lambda _: None) -> None:
+        """Opens the store.
+
+        Args:
+            output: The output folder.
+            address: ARTIFACTS; empty for a folder in the output folder.
+            tell: Called once when the store fails, with what a user should know.
+        """
+        self._output, self._address = output, address
+        self.store = open_store(address, output)
+        self.uploads = Uploads(
+            lambda reason: tell(
+                f"ARTIFACTS {self.store.name} cannot be reached ({reason}): the sweep goes on, "
+                f"and the files are in {output}"
+            )
+        )
         self._artist = Artist()
 
     def add(
@@ -63,12 +77,11 @@ class Artifacts:
         }
         folder.mkdir(parents=True, exist_ok=True)
         picture.touch()
-        known = upload_artifact(artifact_store=_Later(), file_path=str(picture), study_or_trial=trial)
-        self._artist.draw(Picture(picture, self._folder / known, settings))
+        known = _make_known(trial, picture)
+        self._artist.draw(Picture(picture, self._address, self._output, known, settings))
         for file in (folder / LOG, folder / CONFIG):
-            # A trial that failed before its first step has no log.
-            with contextlib.suppress(FileNotFoundError):
-                upload_artifact(artifact_store=self._store, file_path=str(file), study_or_trial=trial)
+            if file.exists():  # a trial that failed before its first step has no log
+                self._upload(_make_known(trial, file), file)
         advice = advice_of(trial)
         save_note(
             trial,
@@ -82,28 +95,38 @@ class Artifacts:
         )
 
     def finish(self) -> str:
-        """Waits until every picture is drawn; what a user should know of it.
+        """Waits until every picture is drawn and all is uploaded; what a user should know of it.
 
         Raises:
-            OSError: One could not be written.
+            OSError: A picture could not be written.
         """
-        return self._artist.finish()
+        died, reason = self._artist.finish()
+        if reason:
+            self.uploads.fail(reason)
+        self.uploads.finish()
+        return died
+
+    def _upload(self, name: str, file: Path) -> None:
+        self.uploads.put(name, lambda: self.store.put(name, file))
 
 
-class _Later(FileSystemArtifactStore):
-    """Takes an artifact's name; what is in it comes when it is drawn."""
-
-    def __init__(self) -> None:
-        """Has no folder, as nothing is written."""
+class _Later:
+    """Takes an artifact's name; what is in it comes later."""
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Writes nothing."""
 
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """Has nothing to read."""
+        raise ArtifactNotFound(artifact_id)
 
-def artifact_store(output: Path) -> FileSystemArtifactStore:
-    """The store that a dashboard reads."""
-    (output / FOLDER).mkdir(parents=True, exist_ok=True)
-    return FileSystemArtifactStore(str(output / FOLDER))
+    def remove(self, artifact_id: str) -> None:
+        """Has nothing to remove."""
+
+
+def _make_known(trial: optuna.Trial, file: Path) -> str:
+    """Has Optuna list a file with the trial; its name in the store."""
+    return upload_artifact(artifact_store=_Later(), file_path=str(file), study_or_trial=trial)
 
 
 def _note(title: str, state: str, reason: str, curve: LearningCurve) -> str:

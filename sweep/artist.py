@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from shutil import copyfile
 from typing import Any
 
 # How far the process stands back; 19 is the furthest.
@@ -27,13 +26,22 @@ class Picture:
 
     Attributes:
         path: Where to.
-        copy: Where a copy goes; the dashboard reads that one.
+        store: ARTIFACTS, as `open_store` takes it; the dashboard reads the copy there.
+        output: The output folder.
+        copy: The copy's name in the store.
         settings: What else `sweep.plots.curve_picture` takes.
     """
 
     path: Path
-    copy: Path
+    store: str
+    output: Path
+    copy: str
     settings: dict[str, Any]
+
+
+# What went wrong with a picture, in words, and whether it is the store's copy alone that is missing. A plain tuple, as
+# the process that draws is another program.
+Fault = tuple[str, bool]
 
 
 class Artist:
@@ -53,24 +61,28 @@ class Artist:
             self._asked += 1
             pipe.send(picture)
 
-    def finish(self) -> str:
+    def finish(self) -> tuple[str, str]:
         """Waits until every picture is drawn, and ends the process.
 
         Returns:
-            What a user should know: that the process died. No trial's result depends on it.
+            What a user should know: that the process died, and the reason when the store failed. No trial's result
+            depends on them.
 
         Raises:
             OSError: A picture could not be written.
         """
         process, pipe = self._process, self._pipe
         if process is None or pipe is None:
-            return ""
+            return "", ""
         self._process = self._pipe = None
         asked, self._asked = self._asked, 0
-        fault, died = "", ""
+        fault, died, store = "", "", ""
         try:
             for _ in range(asked):
-                fault = pipe.recv() or fault
+                found: Fault | None = pipe.recv()
+                if found is not None:
+                    reason, of_store = found
+                    fault, store = (fault, reason) if of_store else (reason, store)
         except (EOFError, OSError):
             died = f"the process that draws the curves' pictures died ({process.poll()}): some are missing"
         finally:
@@ -78,7 +90,7 @@ class Artist:
             process.wait()
         if fault:
             raise OSError(fault)
-        return died
+        return died, store
 
     def _start(self) -> Connection:
         self._pipe, theirs = Pipe()
@@ -105,16 +117,19 @@ def main() -> None:
             pipe.send(paint(pipe.recv()))
 
 
-def paint(picture: Picture) -> str:
+def paint(picture: Picture) -> Fault | None:
     """Draws one; what went wrong, or nothing."""
     from sweep.plots import curve_picture
+    from sweep.store import StoreFault, open_store
 
     try:
         curve_picture(picture.path, **picture.settings)
-        copyfile(picture.path, picture.copy)
+        open_store(picture.store, picture.output).put(picture.copy, picture.path)
     except OSError as error:
-        return str(error)
-    return ""
+        return str(error), False
+    except StoreFault as fault:
+        return str(fault), True
+    return None
 
 
 if __name__ == "__main__":

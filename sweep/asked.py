@@ -21,7 +21,9 @@ from sweep.pruners import PRUNERS
 from sweep.quantization import asked_bits
 from sweep.scaling import Scaling, may_scale
 from sweep.storage import check_storage, database_exists, open_storage
+from sweep.store import open_store
 from sweep.study import Identity, check_identity, stored_identity
+from sweep.trial_files import check_output
 from sweep.version import __version__
 from trials.paths import cache_dir
 from trials.protocol import WorkerSetup
@@ -89,6 +91,9 @@ def check(options: SweepOptions, prepared: Prepared | None) -> Asked:
     asked_bits(space)
     slots = asked_slots(options)
     check_storage(options.storage)
+    check_output(options.output)
+    if options.artifacts:
+        open_store(options.artifacts, options.output).check()
     name = options.study or (space.name if design.kind == TPE else f"{space.name}-{design.kind}")
     exists, stored = _stored(options.storage, name)
     settled = stored["budget"] if stored and stored["code"] == __version__ and not options.force else None

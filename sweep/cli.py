@@ -63,6 +63,7 @@ def run(
     trust_remote_code: options.TrustRemoteCode = False,
     force: options.Force = False,
     output: options.Output = DEFAULT_OUTPUT,
+    artifacts: options.Artifacts = "",
 ) -> None:
     """Run a sweep, or go on with one: the same line again continues it to N_TRIALS."""
     from sweep.commands import run_command
@@ -99,6 +100,7 @@ def run(
         trust_remote_code=trust_remote_code,
         force=force,
         output=output,
+        artifacts=artifacts,
     )
     raise typer.Exit(run_command(asked))
 
@@ -163,6 +165,7 @@ def confirm(
     trials_per_gpu: options.TrialsPerGpu = AUTO,
     trust_remote_code: options.TrustRemoteCode = False,
     output: options.Output = DEFAULT_OUTPUT,
+    artifacts: options.Artifacts = "",
 ) -> None:
     """Run the leaders of a study again at fresh seeds, unpruned: is the winner real?"""
     from sweep.commands import confirm_command
@@ -178,6 +181,7 @@ def confirm(
         trials_per_gpu=trials_per_gpu,
         trust_remote_code=trust_remote_code,
         output=output,
+        artifacts=artifacts,
         seeds=seeds,
     )
     raise typer.Exit(confirm_command(study, asked, top))
@@ -212,6 +216,7 @@ def export(
     trial: Annotated[int | None, typer.Option(help="A trial's number. Default: the best one.")] = None,
     to: Annotated[Path | None, typer.Option(help="Folder to write to. Default: exports/STUDY.")] = None,
     output: options.Output = DEFAULT_OUTPUT,
+    artifacts: options.Artifacts = "",
     form: Annotated[
         str, typer.Option("--format", help="Whose training file: llamafactory, trl or axolotl.")
     ] = "llamafactory",
@@ -219,7 +224,7 @@ def export(
     """Write the best trial as a training file of the program that you use, and its PEFT adapter."""
     from sweep.commands import export_command
 
-    export_command(study, storage, trial, to, output, form)
+    export_command(study, storage, trial, to, output, form, artifacts)
 
 
 @app.command()
@@ -228,11 +233,12 @@ def dashboard(
     host: Annotated[str, typer.Option(help="Address to listen on. The dashboard has no login.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
     output: options.Output = DEFAULT_OUTPUT,
+    artifacts: options.Artifacts = "",
 ) -> None:
     """Serve optuna-dashboard with the studies, their curves, logs and notes."""
     from sweep.commands import dashboard_command
 
-    dashboard_command(storage, host, port, output)
+    dashboard_command(storage, host, port, output, artifacts)
 
 
 @app.command()

@@ -152,6 +152,16 @@ Dtype = Annotated[str, typer.Option("--dtype", help="Of the base model's weights
 TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Let a hub model run its own code.")]
 Force = Annotated[bool, typer.Option("--force", help="Give the study a new name when this one is of something else.")]
 Output = Annotated[Path, typer.Option("--output", help="Folder of logs, pictures and adapters.")]
+Artifacts = Annotated[
+    str,
+    typer.Option(
+        "--artifacts",
+        help="Where pictures, checkpoints and best adapters go for other machines: a shared folder, "
+        "s3://bucket/prefix, or another address of fsspec's. Default: artifacts/ in --output.",
+        metavar="FOLDER_OR_URL",
+        envvar="LORA_SWEEP_ARTIFACTS",
+    ),
+]
 
 # Those of `sweep import`.
 Value = Annotated[

@@ -145,9 +145,17 @@ def compare_command(study_name: str, storage: str, by: str, reference: str, at: 
 
 
 def export_command(
-    study_name: str, storage: str, number: int | None, to: Path | None, output: Path, form: str = "llamafactory"
+    study_name: str,
+    storage: str,
+    number: int | None,
+    to: Path | None,
+    output: Path,
+    form: str = "llamafactory",
+    artifacts: str = "",
 ) -> None:
     """Writes a trial for another program, its adapter beside."""
+    from sweep.fetching import bring_adapter
+
     check_format(form)
     opened = open_storage(storage, create=False)
     study = load_study(opened, study_name)
@@ -168,14 +176,15 @@ def export_command(
         place="a run of the setting to use, one" if confirmed else "the best" if number is None else "asked for among",
         verdicts=tuple(f"{label}: {text}" for label, text in verdict_lines(runs)),
     )
+    bring_adapter(winner.row, study, output, artifacts)
     say(Console(), export(winner, output, to or study_folder(Path("exports"), study_name), form))
 
 
-def dashboard_command(storage: str, host: str, port: int, output: Path) -> None:
+def dashboard_command(storage: str, host: str, port: int, output: Path, artifacts: str = "") -> None:
     """Serves optuna-dashboard until it is stopped."""
     from sweep.serve import LOOPBACK, make_dashboard
 
-    server = make_dashboard(open_storage(storage, create=False), host, port, output)
+    server = make_dashboard(open_storage(storage, create=False), host, port, output, artifacts)
     console = Console()
     if host not in LOOPBACK:
         say(console, [f"warning: the dashboard has no login, and {host} can be reached from other machines"])

@@ -12,7 +12,8 @@ from sweep.errors import SweepError
 from sweep.exports.axolotl import export_axolotl
 from sweep.exports.llamafactory import export_llamafactory
 from sweep.exports.trl import export_trl
-from sweep.exports.winner import ADAPTER_CONFIG, Winner, find_adapter
+from sweep.exports.winner import Winner, find_adapter
+from trials.adapter_files import SETTINGS
 from trials.folders import ADAPTER
 
 # Each writes its files into a folder, and says what to type next, in lines for people. It is given the winner, the
@@ -50,7 +51,7 @@ def export(winner: Winner, output: Path, folder: Path, form: str = "llamafactory
         SweepError: The trial's adapter has been deleted, the data cannot be read, or the folder cannot be written.
     """
     adapter = find_adapter(winner.row, output, " The best trial is exported without --trial")
-    base = json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf8"))["base_model_name_or_path"]
+    base = json.loads((adapter / SETTINGS).read_text(encoding="utf8"))["base_model_name_or_path"]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copytree(adapter, folder / ADAPTER, dirs_exist_ok=True)

@@ -62,6 +62,7 @@ class Follower:
         results: Results,
         progress: Progress,
         judge: Callable[[optuna.Trial, str], Stop | None] = never,
+        share: Callable[[], None] = lambda: None,
     ) -> None:
         """Follows a trial.
 
@@ -72,9 +73,10 @@ class Follower:
             results: Our own tables.
             progress: What the user sees.
             judge: Whether the trial is to be stopped for others after its newest report.
+            share: Called once a new report is recorded, whose checkpoint is on disk.
         """
         self._trial, self._folder, self._view = trial, folder, view
-        self._results, self._progress, self._judge_by = results, progress, judge
+        self._results, self._progress, self._judge_by, self._share = results, progress, judge, share
         self.curve = LearningCurve()
         self._reported = set(frozen(trial).intermediate_values)
         self._log: TrainerLog | None = None
@@ -133,6 +135,7 @@ class Follower:
         view.train_loss = report.train_loss
         view.eval_losses = self.curve.eval_losses
         self._progress.trial_reported(view)
+        self._share()
 
     def _judge(self) -> Ending | None:
         """Whether the newest report ends the trial."""

@@ -12,6 +12,7 @@ from spaces.space import SearchSpace
 from sweep.budget import Budget
 from sweep.errors import SweepError
 from sweep.exports.winner import choose, find_adapter
+from sweep.fetching import bring_adapter
 from sweep.options import SweepOptions
 from sweep.results import Results
 from sweep.storage import SweepStorage, open_storage
@@ -86,8 +87,9 @@ def find_start(
     if began is None:
         if best is None:
             raise SweepError(f"study {first.study_name!r} has no complete trial yet; nothing to start from")
+        bring_adapter(best, first, options.output, options.artifacts)
         began = _origin(first, best, find_adapter(best, options.output))
-    folder, merge = _merged(storage, options.output, began)
+    folder, merge = _merged(storage, options, began)
     _check_model(options, first.study_name, folder)
     return Start(folder, began, merge, best if best is not None and best["value"] < began.value else None)
 
@@ -158,18 +160,20 @@ def _origin(first: optuna.Study, row: Mapping[str, Any], adapter: Path) -> Origi
     )
 
 
-def _merged(storage: SweepStorage, output: Path, origin: Origin) -> tuple[Path, Merge | None]:
+def _merged(storage: SweepStorage, options: SweepOptions, origin: Origin) -> tuple[Path, Merge | None]:
     """A merged model's folder, and how it is made when it is not there: its base may be a merged model too.
 
     Raises:
         SweepError: It is not there, and cannot be made.
     """
     place = f"{origin.trial:05d}-{origin.adapter_sha256[:8]}"
+    output = options.output
     folder = study_folder(output, origin.study) / MERGED / place
     if folder.exists():
         return folder, None
     first = load_study(storage, origin.study)
     row = choose(origin.study, Results(storage.engine, origin.study).trials(), origin.trial)
+    bring_adapter(row, first, output, options.artifacts)
     adapter = find_adapter(row, output)
     if _origin(first, row, adapter).adapter_sha256 != origin.adapter_sha256:
         raise SweepError(
@@ -178,7 +182,7 @@ def _merged(storage: SweepStorage, output: Path, origin: Origin) -> tuple[Path, 
         )
     source = first.user_attrs[SOURCE]
     if source.get(FROM) is not None:
-        base_folder, before = _merged(storage, output, Origin(**source[FROM]))
+        base_folder, before = _merged(storage, options, Origin(**source[FROM]))
         return folder, Merge(str(base_folder), adapter, folder, origin, before)
     # As the adapter has it: a path that was asked for may have been relative to another folder.
     base = "" if source["model"] in ("", DEFAULT_MODEL) else adapters_base(adapter)

@@ -24,9 +24,10 @@ from sweep.progress import Progress, StudyView, TrialView
 from sweep.recovery import OWNER, first_number, lost_numbers, this_process
 from sweep.results import Results, target_name
 from sweep.scaling import usual_learning_rate
+from sweep.shared import SharedTrials
 from sweep.study import finished_trials
 from sweep.trial_diagnosis import diagnose_trial, logged_curve
-from sweep.trial_files import delete_checkpoints, delete_losing_adapters, trial_folder, write_config
+from sweep.trial_files import delete_checkpoints, delete_losing_adapters, read_config, trial_folder, write_config
 from sweep.untrained import check_constraints, check_memory
 from trials.config import TrialConfig
 from trials.failure import FailureClass
@@ -54,6 +55,7 @@ class Session:
         audit: Share of the condemned trials that run on all the same.
         to_begin: Trials that are still to be begun.
         memory: What is known of the device's.
+        shared: Where other machines find the trials' states and adapters; None without a store that they reach.
         stopping: Set when no trial should begin or be tried again.
         afterwards: Does what no next trial should wait for.
     """
@@ -69,6 +71,7 @@ class Session:
     audit: float = 0.0
     to_begin: int = 0
     memory: Memory = field(default_factory=Memory)
+    shared: SharedTrials | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
     afterwards: Afterwards = field(default_factory=Afterwards)
 
@@ -130,7 +133,9 @@ class OneTrial:
             eval_losses=session.results.curve(trial.number).eval_losses,
         )
         judge = Judge(lambda: session.to_begin > 0, session.audit, plan.seed)
-        self._follower = Follower(trial, self._folder, self._view, session.results, session.progress, judge)
+        self._follower = Follower(
+            trial, self._folder, self._view, session.results, session.progress, judge, self._share
+        )
 
     def run(self) -> float:
         """Trains; the best evaluation loss.
@@ -211,6 +216,8 @@ class OneTrial:
         """Trains, on one worker after another while it breaks and is to go on."""
         session = self._session
         attempts = Attempts(self._trial.number, session.results, session.progress.say)
+        if session.shared is not None and session.shared.fetch(self._folder, self._config):
+            session.progress.say(f"trial {self._trial.number}: goes on with the state in ARTIFACTS")
         while True:
             try:
                 return self._train_once()
@@ -238,6 +245,10 @@ class OneTrial:
             return self._session.launcher.start(self._config, self._folder, self._follower.on_step)
         except SweepError as error:
             raise EnvironmentFault(f"no new worker can be started: {error}\n{MENDED}") from error
+
+    def _share(self) -> None:
+        if self._session.shared is not None:
+            self._session.shared.send(self._folder, self._config)
 
     def _end(self, ending: Ending) -> None:
         """Records an ending in our tables, the dashboard, the folder and the view; not yet in Optuna."""
@@ -308,9 +319,16 @@ def clean_up(session: Session) -> Callable[[optuna.Study, FrozenTrial], None]:
     def delete(study: optuna.Study, trial: FrozenTrial) -> None:
         number = trial.system_attrs.get("failed_trial", trial.number)
         folder = trial_folder(session.output, study.study_name, number)
-        session.afterwards.do(lambda: delete_checkpoints(folder))
+        session.afterwards.do(lambda: _delete(session, study, folder))
 
     return delete
+
+
+def _delete(session: Session, study: optuna.Study, folder: Path) -> None:
+    """Deletes what a trial's end leaves over, here and where other machines find it."""
+    delete_checkpoints(folder)
+    if session.shared is not None and (config := read_config(folder)) is not None:
+        session.shared.tidy(study, folder, config)
 
 
 def describe(config: TrialConfig, view: TrialView) -> str:

@@ -51,6 +51,7 @@ class SweepOptions:
         trust_remote_code: Whether a hub model may bring its own code.
         force: Give the study another name when one of this name is of something else.
         output: The folder of logs and adapters.
+        artifacts: Where other machines find pictures, states and adapters (`sweep.store`); empty for the output folder.
     """
 
     space: str
@@ -84,6 +85,7 @@ class SweepOptions:
     force: bool = False
     from_study: str = ""
     output: Path = DEFAULT_OUTPUT
+    artifacts: str = ""
 
     def __post_init__(self) -> None:
         for name, value, least in (

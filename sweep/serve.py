@@ -8,9 +8,9 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from optuna.storages import BaseStorage
 from optuna_dashboard import wsgi
 
-from sweep.artifacts import artifact_store
 from sweep.errors import SweepError
 from sweep.options import DEFAULT_OUTPUT
+from sweep.store import open_store
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -28,19 +28,22 @@ class _Quiet(WSGIRequestHandler):
         """Takes no note."""
 
 
-def make_dashboard(storage: BaseStorage, host: str, port: int, output: Path = DEFAULT_OUTPUT) -> WSGIServer:
+def make_dashboard(
+    storage: BaseStorage, host: str, port: int, output: Path = DEFAULT_OUTPUT, artifacts: str = ""
+) -> WSGIServer:
     """Returns a server that listens already.
 
     Args:
         storage: The studies.
         host: Address to listen on.
         port: Port to listen on; 0 for any free one.
-        output: The output folder, which holds the artifacts.
+        output: The output folder, which holds the artifacts where no other place is named.
+        artifacts: ARTIFACTS, or empty.
 
     Raises:
         SweepError: It cannot listen there.
     """
-    app = wsgi(storage, artifact_store=artifact_store(output))
+    app = wsgi(storage, artifact_store=open_store(artifacts, output))
     try:
         return make_server(host, port, app, server_class=_Server, handler_class=_Quiet)
     except (OSError, OverflowError) as error:

@@ -41,6 +41,7 @@ from sweep.say import say
 from sweep.scaling import Scaling, scale_learning_rate, usual_learning_rate
 from sweep.schedule_checks import space_checks
 from sweep.searching import Search, parked_count, unpark
+from sweep.shared import share
 from sweep.stopping import FailureWatch, stop_on_signals
 from sweep.storage import open_storage
 from sweep.study import (
@@ -136,17 +137,20 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, database: byte
     told = _header(options, asked, plan, study, notes, len(waiting))
     say(console, [*told, *header.design_lines(design)], indent=header.INDENT)
     with make_progress(console, launcher.slots) as progress:
+        artifacts = Artifacts(options.output, options.artifacts, progress.say)
+        shared = share(artifacts, study, results, options.keep_adapters)
         session = Session(
             plan=plan,
             launcher=launcher,
             results=results,
-            artifacts=Artifacts(options.output),
+            artifacts=artifacts,
             progress=progress,
             output=options.output,
             total=asked.total,
             keep_adapters=options.keep_adapters,
             audit=options.audit,
             memory=memory,
+            shared=shared,
         )
         with stop_on_signals(session), explained(options.storage):
             try:

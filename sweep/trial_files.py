@@ -11,16 +11,34 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+from sweep.errors import SweepError
+from sweep.kept import best_rows, going_on
 from sweep.plots import TrainingPoint
 from trials.config import TrialConfig
 from trials.errors import ConfigError
-from trials.folders import ADAPTER, CHECKPOINTS
+from trials.folders import ADAPTER, ADAPTER_WRITING, CHECKPOINTS
 from trials.protocol import Moved
 from trials.report import Report
 
 LOG, CONFIG, CURVE = "trainer_log.jsonl", "config.json", "curve.png"
 LARGEST_CONFIG = 2**20  # bytes; ours has a thousand
+
+
+def check_output(output: Path) -> None:
+    """Finds out whether the output folder can be written, without making it when it is not there yet.
+
+    Raises:
+        SweepError: It cannot.
+    """
+    try:
+        folder = next(parent for parent in (output.absolute(), *output.absolute().parents) if parent.exists())
+        probe = folder / f".{uuid4().hex}.probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise SweepError(f"--output {output} cannot be made or written: {error.strerror or error}") from error
 
 
 def study_folder(output: Path, study_name: str) -> Path:
@@ -113,7 +131,8 @@ def read_config(folder: Path) -> TrialConfig | None:
 
 def delete_adapter(folder: Path) -> None:
     """Deletes a trial's adapter, if it has one."""
-    shutil.rmtree(folder / ADAPTER, ignore_errors=True)
+    for name in (ADAPTER, ADAPTER_WRITING):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def delete_losing_adapters(rows: Sequence[Mapping[str, Any]], output: Path, keep: int) -> None:
@@ -124,11 +143,7 @@ def delete_losing_adapters(rows: Sequence[Mapping[str, Any]], output: Path, keep
         output: The folder of all studies.
         keep: So many.
     """
-    complete = [row for row in rows if row["state"] == "complete" and row["value"] is not None]
-    best = sorted(complete, key=lambda row: (row["value"], row["trial_number"]))[:keep]
-    # One that goes on with a trial whose machine was lost does so in that one's folder.
-    going_on = [row for row in rows if row["state"] in ("running", "interrupted", "parked")]
-    kept = {row["folder"] for row in (*best, *going_on)}
+    kept = {row["folder"] for row in (*best_rows(rows, keep), *going_on(rows))}
     for row in rows:
         if row["folder"] not in kept:
             delete_adapter(output / row["folder"])

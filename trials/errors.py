@@ -21,5 +21,9 @@ class ModelError(TrialsError):
     """A base model cannot be found or loaded, or has no module that a target set names."""
 
 
+class AdapterError(TrialsError):
+    """An adapter is damaged, or in a form that is not loaded."""
+
+
 class DeviceError(TrialsError):
     """A device that was asked for is not there."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from trials.adapter_files import check_adapter
 from trials.errors import ModelError
 from trials.making import make_once
 from trials.merged import RECORD, Merge
@@ -27,10 +28,12 @@ def make_merged(merge: Merge, cache: Path, trust_remote_code: bool = False) -> P
         trust_remote_code: Whether the base may bring its own code.
 
     Raises:
+        AdapterError: The adapter is damaged or pickled.
         ModelError: The base cannot be had or is another one, the adapter does not fit it, or the disk is too small.
     """
     if merge.folder.exists():
         return merge.folder
+    check_adapter(merge.adapter)
     if merge.before is not None:
         make_merged(merge.before, cache, trust_remote_code)
     try:

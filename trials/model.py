@@ -98,10 +98,24 @@ def find_model(model: str, cache: Path) -> tuple[Path, str]:
     if not (folder / "config.json").is_file():
         raise ModelError(f"the model folder {model!r} has no config.json")
     if not list(folder.glob("*.safetensors")):
-        others = sorted(p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth"})
-        found = f"; it has {', '.join(others)}, which can hold code and is not loaded" if others else ""
-        raise ModelError(f"the model {model!r} has no *.safetensors weights{found}")
+        others = sorted(p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".ckpt", ".pkl"})
+        raise ModelError(f"the model {model!r} has no *.safetensors weights{_pickled(folder, others)}")
     return folder, name
+
+
+def _pickled(folder: Path, names: list[str]) -> str:
+    """What is said of pickled weights, and how those of a trusted source become safetensors."""
+    if not names:
+        return ""
+    convert = (
+        "from transformers import AutoModelForCausalLM as A, AutoTokenizer as T; "
+        f"p = {str(folder)!r}; q = p + '-safe'; "
+        "A.from_pretrained(p, use_safetensors=False).save_pretrained(q); T.from_pretrained(p).save_pretrained(q)"
+    )
+    return (
+        f"; it has {', '.join(names)}, a pickle, which can hold code and is not loaded.\n"
+        f'If you trust it, convert it, and give the new folder: python -c "{convert}"'
+    )
 
 
 def _from_hub(model: str) -> Path:

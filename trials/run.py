@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from trials.adapter_files import save_adapter
 from trials.adapters import PeftAdapter
 from trials.batches import MicroBatch, RowOrder, collate, label_count, split, window
 from trials.checkpoint import load_checkpoint, save_checkpoint
@@ -21,7 +22,6 @@ from trials.config import TrialConfig
 from trials.curve import LearningCurve
 from trials.data import PreparedData
 from trials.errors import ConfigError
-from trials.folders import ADAPTER
 from trials.lora import LoraWeights
 from trials.memory import forget_peak, peak_memory_bytes
 from trials.model import BaseModel
@@ -210,7 +210,7 @@ class LoraRun:
         self.curve.append(report)
         self.early = self.curve.stalled(self.config.early_stopping_patience)
         if self.curve.best is report:
-            self._adapter.save(self.folder / ADAPTER)
+            save_adapter(self.folder, self._adapter.save)
         self._save()
         return report
 

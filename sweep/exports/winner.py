@@ -8,9 +8,8 @@ from typing import Any
 from sweep.errors import SweepError
 from sweep.study import FROM
 from sweep.table import ranked
+from trials.adapter_files import SETTINGS, check_adapter
 from trials.folders import ADAPTER
-
-ADAPTER_CONFIG = "adapter_config.json"
 
 
 @dataclass(frozen=True)
@@ -101,11 +100,13 @@ def find_adapter(row: Mapping[str, Any], output: Path, hint: str = "") -> Path:
 
     Raises:
         SweepError: It has been deleted, or is elsewhere.
+        AdapterError: It is damaged or pickled.
     """
     adapter: Path = output / row["folder"] / ADAPTER
-    if not (adapter / ADAPTER_CONFIG).is_file():
+    if not (adapter / SETTINGS).is_file():
         raise SweepError(
             f"trial {row['trial_number']} has no adapter at {adapter}: only the best are kept, on the machine that "
-            f"trained them.{hint}"
+            f"trained them and in ARTIFACTS.{hint}"
         )
+    check_adapter(adapter)
     return adapter

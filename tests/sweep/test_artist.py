@@ -13,7 +13,8 @@ PNG = b"\x89PNG"
 
 
 def picture(folder: Path, name: str = "curve.png") -> Picture:
-    return Picture(folder / name, folder / f"copy-of-{name}", {"reports": curve(3.0, 2.0), "title": "trial 7"})
+    settings = {"reports": curve(3.0, 2.0), "title": "trial 7"}
+    return Picture(folder / name, str(folder / "store"), folder, f"copy-of-{name}", settings)
 
 
 def test_it_draws_every_picture_and_its_copy_before_it_is_finished(tmp_path: Path) -> None:
@@ -23,7 +24,7 @@ def test_it_draws_every_picture_and_its_copy_before_it_is_finished(tmp_path: Pat
     artist.finish()
     for each in pictures:
         assert each.path.read_bytes().startswith(PNG)
-        assert each.copy.read_bytes() == each.path.read_bytes()
+        assert (tmp_path / "store" / each.copy).read_bytes() == each.path.read_bytes()
 
 
 def test_it_gives_way_and_leaves_no_process(tmp_path: Path) -> None:
@@ -66,10 +67,23 @@ def test_a_process_that_is_killed_is_told(tmp_path: Path) -> None:
     artist._process.kill()
     artist._process.wait()
     artist.draw(picture(tmp_path))
-    assert "pictures died" in artist.finish()
-    assert artist.finish() == ""
+    assert "pictures died" in artist.finish()[0]
+    assert artist.finish() == ("", "")
+
+
+def test_a_store_that_fails_is_told_and_the_pictures_are_drawn(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("no folder")
+    artist = Artist()
+    artist.draw(picture(tmp_path))
+    died, reason = artist.finish()
+    assert not died
+    assert reason
+    assert (tmp_path / "curve.png").read_bytes().startswith(PNG)
 
 
 def test_painting_says_nothing_when_all_is_well(tmp_path: Path) -> None:
-    assert paint(picture(tmp_path)) == ""
-    assert "copies" in paint(Picture(tmp_path / "a.png", tmp_path / "no" / "copies", {"reports": [], "title": "t"}))
+    assert paint(picture(tmp_path)) is None
+    (tmp_path / "file").touch()
+    fault = paint(Picture(tmp_path / "a.png", str(tmp_path / "file"), tmp_path, "a", {"reports": [], "title": "t"}))
+    assert fault is not None
+    assert fault[1]

@@ -7,8 +7,9 @@ from typing import Any
 import yaml
 
 from sweep.export import export
-from sweep.exports.winner import ADAPTER_CONFIG, Winner
+from sweep.exports.winner import Winner
 from tests.sweep.fakes import trial_row
+from trials.adapter_files import SETTINGS
 from trials.config import TrialConfig
 from trials.folders import ADAPTER
 
@@ -22,6 +23,10 @@ def write_rows(file: Path, rows: list[dict[str, Any]]) -> Path:
     return file
 
 
+# A safetensors file without a tensor.
+WEIGHTS = (2).to_bytes(8, "little") + b"{}"
+
+
 def make_winner(
     output: Path, dataset: str = "", name: str = "", base: str = "/models/tiny", dtype: str = "bf16", **config: Any
 ) -> Winner:
@@ -30,8 +35,8 @@ def make_winner(
     row = trial_row(3, 2.5714, learning_rate=settings.learning_rate, config=settings.to_dict())
     adapter = output / row["folder"] / ADAPTER
     adapter.mkdir(parents=True, exist_ok=True)
-    (adapter / ADAPTER_CONFIG).write_text(json.dumps({"base_model_name_or_path": base}), encoding="utf8")
-    (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    (adapter / SETTINGS).write_text(json.dumps({"base_model_name_or_path": base}), encoding="utf8")
+    (adapter / "adapter_model.safetensors").write_bytes(WEIGHTS)
     dataset = dataset or str(write_rows(output / "chats.jsonl", CHATS))
     name = name or Path(dataset).name
     identity = {"space": {"name": "sft_lora"}, "model": {"name": "tiny"}, "data": {"name": name}}

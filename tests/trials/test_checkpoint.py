@@ -1,5 +1,7 @@
 """A run's state on disk, whole whatever happens while it is written."""
 
+import hashlib
+import json
 import math
 import os
 import pickle
@@ -122,6 +124,14 @@ def test_a_garbled_state_falls_back_to_the_state_before(two: Path, text: str) ->
 
 def test_bytes_that_are_no_text_fall_back_to_the_state_before(two: Path) -> None:
     (two / CHECKPOINT / "state.json").write_bytes(b"\xff\xfe\x80")
+    assert step(two) == 1
+
+
+def test_a_pickle_in_the_tensors_place_is_not_loaded_though_its_checksum_is_right(two: Path) -> None:
+    path, state = two / CHECKPOINT / "tensors.safetensors", two / CHECKPOINT / "state.json"
+    torch.save({"weights": torch.full((300, 10), 2.0)}, path)
+    values = json.loads(state.read_text())
+    state.write_text(json.dumps({**values, "tensors_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}))
     assert step(two) == 1
 
 

@@ -2,7 +2,10 @@
 
 import json
 import os
+import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,8 +86,35 @@ def test_a_folder_without_weights(tmp_path: Path) -> None:
 def test_pickled_weights_are_refused_by_name(tmp_path: Path) -> None:
     for name in ("config.json", "pytorch_model.bin", "extra.pt"):
         (tmp_path / name).write_text("{}")
-    wanted = "it has extra.pt, pytorch_model.bin, which can hold code and is not loaded"
-    assert complaint(tmp_path).endswith(wanted)
+    told = complaint(tmp_path).splitlines()
+    assert len(told) == 2
+    assert told[0].endswith("it has extra.pt, pytorch_model.bin, a pickle, which can hold code and is not loaded.")
+
+
+def test_pickled_weights_become_a_model_by_the_command_that_is_told(tiny_folder: Path, copy: Path) -> None:
+    weights = load_file(copy / WEIGHTS)
+    (copy / WEIGHTS).unlink()
+    torch.save(weights, copy / "pytorch_model.bin")
+    python, option, code = shlex.split(complaint(copy).splitlines()[1].split(": ", 1)[1])
+    subprocess.run([sys.executable, option, code], check=True, capture_output=True)
+    assert python == "python"
+    folder, _ = find_model(f"{copy}-safe", Path("/nowhere"))
+    converted = load_file(folder / WEIGHTS)
+    assert converted.keys() == weights.keys()
+    assert all(torch.equal(converted[name], weights[name]) for name in weights)
+    before, after = load_base(tiny_folder, "tiny", "fp32"), load_base(folder, "safe", "fp32")
+    assert after.tokenizer_fingerprint == before.tokenizer_fingerprint
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_a_models_own_code_runs_only_when_it_is_trusted(copy: Path, tmp_path: Path, trusted: bool) -> None:
+    ran = tmp_path / "ran"
+    (copy / "configuration_own.py").write_text(f"open({str(ran)!r}, 'w')\nraise ValueError('it ran')\n")
+    change_settings(model_type="own", auto_map={"AutoConfig": "configuration_own.OwnConfig"})(copy)
+    with pytest.raises(ModelError) as error:
+        load_base(copy, "copy", "fp32", trusted)
+    assert ran.exists() == trusted
+    assert len(str(error.value).splitlines()) == 1
 
 
 # --- the hub

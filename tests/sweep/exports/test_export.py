@@ -13,7 +13,7 @@ from sweep.export import EXPORTS, export
 from sweep.exports.llamafactory import TRAINING_FILE
 from sweep.exports.winner import choose
 from tests.sweep.fakes import trial_row
-from tests.sweep.winners import exported, exported_yaml, make_winner
+from tests.sweep.winners import WEIGHTS, exported, exported_yaml, make_winner
 from tests.tiny import make_tiny_model
 from trials.config import TrialConfig
 from trials.folders import ADAPTER
@@ -61,7 +61,7 @@ def test_the_adapter_is_copied_and_stays_where_it_was(tmp_path: Path) -> None:
     for form in EXPORTS:
         export(winner, tmp_path / "runs", tmp_path / form, form)
         for adapter in (tmp_path / form / ADAPTER, tmp_path / "runs" / winner.row["folder"] / ADAPTER):
-            assert (adapter / "adapter_model.safetensors").read_bytes() == b"weights"
+            assert (adapter / "adapter_model.safetensors").read_bytes() == WEIGHTS
 
 
 @pytest.mark.parametrize("variant", [{}, {"use_rslora": True}, {"use_dora": True}, {"lora_alpha": 12.5}])
