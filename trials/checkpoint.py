@@ -4,7 +4,6 @@ Knows files only: tensors (safetensors) and plain data (JSON). The newest state 
 before it in `checkpoint.before/`; a state that cannot be read whole falls back to the one before.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from trials.checkpoint_files import CHECKSUM, STATE, TENSORS, sha256
 from trials.folders import CHECKPOINT, CHECKPOINT_BEFORE, CHECKPOINT_WRITING
 
 
@@ -37,13 +37,13 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, torch.Tensor], values: M
     writing = folder / CHECKPOINT_WRITING
     shutil.rmtree(writing, ignore_errors=True)
     writing.mkdir(parents=True)
-    tensor_file = writing / "tensors.safetensors"
+    tensor_file = writing / TENSORS
     try:
         save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, tensor_file)
     except SafetensorError as error:
         raise OSError(f"cannot write {tensor_file}: {error}") from error
-    text = json.dumps({**values, "tensors_sha256": _sha256(tensor_file)})
-    with (writing / "state.json").open("w", encoding="utf8") as file:
+    text = json.dumps({**values, CHECKSUM: sha256(tensor_file)})
+    with (writing / STATE).open("w", encoding="utf8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -64,16 +64,11 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def _read(path: Path) -> Checkpoint | None:
-    tensor_file = path / "tensors.safetensors"
+    tensor_file = path / TENSORS
     try:
-        values = json.loads((path / "state.json").read_text(encoding="utf8"))
-        if values.pop("tensors_sha256") != _sha256(tensor_file):
+        values = json.loads((path / STATE).read_text(encoding="utf8"))
+        if values.pop(CHECKSUM) != sha256(tensor_file):
             return None
         return Checkpoint(load_file(tensor_file), values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
         return None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
