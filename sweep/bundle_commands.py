@@ -102,9 +102,9 @@ def merge_command(
         [
             f"merged {packed.manifest.study}: {_counted(packed.manifest.trials)}   {packed.bundle}, "
             f"{_size(packed.size)}",
-            f"in both  {joined.common} trials; of {joined.replaced} of them the run in {second} came further and counts",
+            f"in both  {joined.common} trials; of {joined.replaced} the run in {second} came further and counts",
             *([f"numbers  of {second} that were taken: {moved}"] if moved else []),
-            f"Next: sweep unpack {shlex.quote(str(packed.bundle))}   (--study NAME where there is a study of that name)",
+            f"Next: sweep unpack {shlex.quote(str(packed.bundle))}   (--study NAME where there is one of that name)",
         ],
     )
 

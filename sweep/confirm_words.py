@@ -67,7 +67,7 @@ def _measured_alike(
     if not shared:
         return {}
     machine = max(sorted(shared), key=lambda place: counted[place])
-    found = {}
+    found: dict[int, list[Sequence[Report]]] = {}
     for number, runs in ended.items():
         alike = [row["trial_number"] for row in runs if machines.get(row["trial_number"], "") == machine]
         curves = (results.curve(trial).reports for trial in alike)

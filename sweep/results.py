@@ -1,8 +1,8 @@
 """Our own tables beside Optuna's: every trial's settings and its whole curve, for SQL.
 
 `sweep_trials` has a row a trial, `sweep_reports` a row an evaluation, `sweep_diagnoses` a row a trial whose curve was
-diagnosed, `sweep_machines` a row for each machine that a trial ran on; all are keyed by the study's name and the trial's number. Optuna's tables stay the authority for what runs
-next; these say what a dashboard does not.
+diagnosed, `sweep_machines` a row for each machine that a trial ran on; all are keyed by the study's name and the
+trial's number. Optuna's tables stay the authority for what runs next; these say what a dashboard does not.
 """
 
 import dataclasses
@@ -75,12 +75,7 @@ diagnoses_table = sa.Table(
     sa.Column("study_name", sa.String(512), primary_key=True),
     sa.Column("trial_number", sa.Integer, primary_key=True),
     sa.Column("kind", sa.String(32), nullable=False, comment="the gravest state that the curve is in"),
-    sa.Column(
-        "diagnosis",
-        sa.JSON(none_as_null=True),
-        nullable=False,
-        comment="all that was found, with evidence and remedies",
-    ),
+    sa.Column("diagnosis", sa.JSON, nullable=False, comment="all that was found, with evidence and remedies"),
 )
 
 machines_table = sa.Table(

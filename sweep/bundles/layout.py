@@ -1,4 +1,4 @@
-"""What lies where in a bundle, and nothing else may: a list of what is allowed leaves no room for a path that climbs."""
+"""What lies where in a bundle. A list of what is allowed leaves no room for a path that climbs."""
 
 import re
 from pathlib import PurePosixPath

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import optuna
 import sqlalchemy as sa
@@ -17,7 +18,7 @@ from sweep.artifacts import FOLDER as ARTIFACTS
 from sweep.bundles.archive import extract
 from sweep.bundles.database import identity_of, new_database, opened_database
 from sweep.bundles.joining import Joined, Run, join
-from sweep.bundles.layout import DATABASE, TRIALS, trial_files
+from sweep.bundles.layout import DATABASE, trial_files
 from sweep.bundles.manifest import Manifest
 from sweep.bundles.pack import Packed, check_target, describe, seal
 from sweep.bundles.renumbering import renumber, renumber_words
@@ -169,7 +170,7 @@ def _supersede(target: Connection, name: str, joined: Joined, ids: Mapping[int, 
 def _join_attributes(target: Connection, study: int, ours: Part, theirs: Part, joined: Joined) -> None:
     """Joins what both studies have learnt: of devices' memory, and how far ranges have grown."""
     one, other = ours.study.user_attrs, theirs.study.user_attrs
-    known = {MEMORY: {**other.get(MEMORY, {}), **one.get(MEMORY, {})}}
+    known: dict[str, Any] = {MEMORY: {**other.get(MEMORY, {}), **one.get(MEMORY, {})}}
     grown = one.get(EXPANSIONS, []), other.get(EXPANSIONS, [])
     # Growths build on each other: the longer row of them is taken as a whole.
     if len(grown[1]) > len(grown[0]):
@@ -194,7 +195,7 @@ def _join_files(part: Part, numbers: Mapping[int, int], to: Path) -> None:
         if left.number not in numbers:
             continue
         number = folder_number(left.folder)
-        if number in numbers:
+        if number is not None and number in numbers:
             _move(part.folder / trial_files(number), to / trial_files(numbers[number]))
         for artifact in left.artifacts:
             _move(part.folder / ARTIFACTS / artifact, to / ARTIFACTS / artifact)

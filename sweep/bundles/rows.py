@@ -199,8 +199,8 @@ def _move(row: dict[str, Any], numbers: Mapping[int, int], folder: str) -> None:
     """Makes a row of `sweep_trials` what it is in the new place."""
     if row["folder"] is not None:
         # A trial that goes on with a lost one's work has that one's folder.
-        number = folder_number(row["folder"])
-        number = number if number in numbers else row["trial_number"]
+        first = folder_number(row["folder"])
+        number = first if first is not None and first in numbers else row["trial_number"]
         row["folder"] = f"{folder}/{trial_files(numbers[number])}"
     if row["state"] == "running":
         row |= {"state": "interrupted", "reason": _BROKEN_OFF}
@@ -242,7 +242,7 @@ def left_by_trials(connection: Connection, name: str) -> list[Left]:
     assert study is not None
     table, attributes = trials_table, optunas("trial_system_attributes")
     query = sa.select(table.c.trial_number, table.c.folder).where(table.c.study_name == name)
-    folders = {number: folder for number, folder in connection.execute(query).all()}
+    folders = {row.trial_number: row.folder for row in connection.execute(query).all()}
     query = sa.select(attributes.c.trial_id, attributes.c.key).where(attributes.c.key.startswith(_ARTIFACT))
     artifacts: dict[int, list[str]] = {}
     for trial, key in connection.execute(query).all():
