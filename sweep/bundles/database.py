@@ -1,5 +1,6 @@
 """A study's database as a bundle has it, a SQLite file of that one study; and a consistent view of a live one."""
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -57,7 +58,7 @@ def frozen_view(storage: RDBStorage, folder: Path) -> Iterator[Connection]:
         assert isinstance(driver, sqlite3.Connection)
         driver.backup(target)
         target.execute("PRAGMA journal_mode=DELETE")
-    engine = sa.create_engine(sa.URL.create("sqlite", database=str(copy)))
+    engine = _engine(copy)
     try:
         with engine.connect() as connection:
             yield connection
@@ -66,18 +67,26 @@ def frozen_view(storage: RDBStorage, folder: Path) -> Iterator[Connection]:
         copy.unlink()
 
 
+def _engine(path: Path) -> sa.Engine:
+    return sa.create_engine(sa.URL.create("sqlite", database=str(path)))
+
+
 @contextmanager
 def new_database(path: Path) -> Iterator[Connection]:
     """Makes a bundle's database; what is written through the connection is in it as a whole, in one file."""
-    path.unlink(missing_ok=True)
-    storage = open_storage(str(path), create=True)
+    # Making the tables takes most of a second, and a pack makes several databases.
+    empty = path.with_name("empty.db")
+    if not empty.exists():
+        open_storage(str(empty), create=True).engine.dispose()
+        with closing(sqlite3.connect(empty)) as raw:
+            raw.execute("PRAGMA journal_mode=DELETE")
+    shutil.copyfile(empty, path)
+    engine = _engine(path)
     try:
-        with storage.engine.begin() as connection:
+        with engine.begin() as connection:
             yield connection
     finally:
-        storage.engine.dispose()
-    with closing(sqlite3.connect(path)) as raw:
-        raw.execute("PRAGMA journal_mode=DELETE")
+        engine.dispose()
 
 
 def take(storage: RDBStorage, name: str, path: Path) -> list[Left]:
