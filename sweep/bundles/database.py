@@ -12,7 +12,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from sweep.bundles.rows import Left, copy_study, left_by_trials
+from sweep.bundles.rows import OPTUNAS, Left, copy_study, left_by_trials, study_id
 from sweep.errors import SweepError
 from sweep.results import Results
 from sweep.storage import open_storage
@@ -58,17 +58,23 @@ def frozen_view(storage: RDBStorage, folder: Path) -> Iterator[Connection]:
         assert isinstance(driver, sqlite3.Connection)
         driver.backup(target)
         target.execute("PRAGMA journal_mode=DELETE")
-    engine = _engine(copy)
+    with _reading(copy) as connection:
+        yield connection
+    copy.unlink()
+
+
+def _engine(path: Path) -> sa.Engine:
+    return sa.create_engine(sa.URL.create("sqlite", database=str(path)))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Connection]:
+    engine = _engine(path)
     try:
         with engine.connect() as connection:
             yield connection
     finally:
         engine.dispose()
-        copy.unlink()
-
-
-def _engine(path: Path) -> sa.Engine:
-    return sa.create_engine(sa.URL.create("sqlite", database=str(path)))
 
 
 @contextmanager
@@ -98,7 +104,9 @@ def take(storage: RDBStorage, name: str, path: Path) -> list[Left]:
 
 @contextmanager
 def opened_database(path: Path, name: str, bundle: Path) -> Iterator[RDBStorage]:
-    """Opens a bundle's unpacked database, once all of it can be read.
+    """Opens what a bundle's unpacked database has of its study, once all of it can be read and written.
+
+    What is opened is a copy with our own tables: whatever else the file may hold stays behind.
 
     Args:
         path: The file, which nobody else uses.
@@ -112,7 +120,12 @@ def opened_database(path: Path, name: str, bundle: Path) -> Iterator[RDBStorage]
     try:
         try:
             _check_schema(path)
-            storage = open_storage(str(path), create=False)
+            clean = path.with_name("clean.db")
+            with _reading(path) as source, new_database(clean) as target:
+                if study_id(source, name) is None:
+                    raise SweepError(f"it does not hold the study {name[:100]!r}")
+                copy_study(source, target, name, name, study_folder(Path(), name).as_posix())
+            storage = open_storage(str(clean), create=False)
             _check_study(storage, name)
         except RecursionError as error:
             raise SweepError(f"{bundle} is damaged: its database nests too deep") from error
@@ -131,6 +144,9 @@ def _check_schema(path: Path) -> None:
         raw.execute("PRAGMA trusted_schema=OFF")
         if raw.execute("PRAGMA quick_check").fetchone() != ("ok",):
             raise SweepError("it is corrupt")
+        tables = {name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if missing := sorted(set(OPTUNAS) - tables):
+            raise SweepError(f"it has no table {missing[0]}")
         more = raw.execute("SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index')").fetchone()
         if more is not None:
             raise SweepError(f"it has a {more[0]}, which none of ours has")
@@ -138,8 +154,6 @@ def _check_schema(path: Path) -> None:
 
 def _check_study(storage: RDBStorage, name: str) -> None:
     """Reads everything once."""
-    if optuna.get_all_study_names(storage) != [name]:
-        raise SweepError(f"it does not hold the study {name[:100]!r}, or not that alone")
     study = load_study(storage, name)
     trials = study.get_trials(deepcopy=False)
     if [trial.number for trial in trials] != list(range(len(trials))):

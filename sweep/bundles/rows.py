@@ -35,6 +35,10 @@ _BROKEN_OFF = "was running when the study was packed: the next run goes on with 
 _CHUNK = 1000
 
 
+# Names of all of Optuna's tables.
+OPTUNAS = tuple(BaseModel.metadata.tables)
+
+
 def optunas(name: str) -> sa.Table:
     """A table of Optuna's."""
     table: sa.Table = BaseModel.metadata.tables[name]

@@ -13,9 +13,16 @@ import psutil
 
 
 @contextmanager
-def temporary(folder: Path, purpose: str) -> Iterator[Path]:
-    """A new folder in `folder` that is gone in the end; those that dead processes of this machine left go too."""
-    _clear(folder, purpose)
+def temporary(folder: Path, purpose: str, also: Path | None = None) -> Iterator[Path]:
+    """A new folder in `folder` that is gone in the end; those that dead processes of this machine left go too.
+
+    Args:
+        folder: Where.
+        purpose: A word of its name.
+        also: Another folder where a dead process may have left its own.
+    """
+    for place in (folder, also or folder):
+        _clear(place, purpose)
     place = folder / f"{_prefix(purpose)}{os.getpid()}"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()

@@ -61,7 +61,7 @@ def unpack(bundle: Path, storage_url: str, output: Path, name: str = "") -> Unpa
     Raises:
         SweepError: The bundle is not good, or there is a study of that name.
     """
-    with temporary(nearest(output), "unpacking") as folder:
+    with temporary(nearest(output), "unpacking", also=nearest(output.absolute().parent)) as folder:
         manifest = extract(bundle, folder)
         name = name or manifest.study
         with opened_database(folder / DATABASE, manifest.study, bundle) as source:

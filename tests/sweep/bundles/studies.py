@@ -123,7 +123,10 @@ def at_rest(told: Told) -> Told:
             trial["state"] = TrialState.WAITING
     for row in told.rows:
         if row["state"] == "running":
-            row |= {"state": "interrupted", "reason": "was running when the study was packed: the next run goes on with it"}
+            row |= {
+                "state": "interrupted",
+                "reason": "was running when the study was packed: the next run goes on with it",
+            }
     return told
 
 

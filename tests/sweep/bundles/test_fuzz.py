@@ -1,6 +1,7 @@
 """Bundles with anything wrong in them: refused in one line, or taken; never a traceback, nothing outside, no flood."""
 
 import sqlite3
+import tarfile
 import tempfile
 import tracemalloc
 from pathlib import Path
@@ -15,8 +16,8 @@ from sweep.errors import SweepError
 from tests.sweep.bundles.studies import files_below
 from tests.sweep.bundles.tars import contents_of, sealed
 
-# Far more than any unpacking of this bundle takes, and far less than a flood.
-MOST_MEMORY = 64 << 20
+# Far more than reading headers takes, in bytes.
+MOST_MEMORY = 4 << 20
 FUZZ = settings(deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
 
 places = st.floats(0, 1, exclude_max=True)
@@ -33,19 +34,35 @@ def attempt(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "bundle.tar").write_bytes(content)
-        tracemalloc.start()
         try:
             unpack(folder / "bundle.tar", str(folder / "in" / "sweep.db"), folder / "in" / "runs")
         except SweepError as error:
-            assert "\n" not in str(error)
-            assert len(str(error)) < 600
+            told = str(error)
+            assert 0 < len(told) < 600
+            assert "\n" not in told
             assert set(files_below(folder)) == {"bundle.tar"}
         else:
             assert {path.split("/")[0] for path in files_below(folder)} == {"bundle.tar", "in"}
+
+
+def test_a_manifest_of_a_gigabyte_is_not_read(tmp_path: Path) -> None:
+    """The file has a hole as long as it says, so that only the limit keeps it out of memory."""
+    info = tarfile.TarInfo(MANIFEST)
+    info.size = 1 << 30
+    with (tmp_path / "bomb.tar").open("wb") as file:
+        file.write(info.tobuf(tarfile.GNU_FORMAT))
+        file.truncate(info.size + 4096)
+    for kind in (tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME):
+        info.type = kind
+        with (tmp_path / "bomb.tar").open("r+b") as file:
+            file.write(info.tobuf(tarfile.GNU_FORMAT))
+        tracemalloc.start()
+        try:
+            with pytest.raises(SweepError, match=r"is no bundle|is refused"):
+                unpack(tmp_path / "bomb.tar", str(tmp_path / "sweep.db"), tmp_path / "runs")
+            assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY
         finally:
-            peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
-        assert peak < MOST_MEMORY
 
 
 @settings(FUZZ, max_examples=60)
@@ -63,15 +80,15 @@ def test_bytes_that_are_not_as_they_were(
     attempt(bytes(content))
 
 
-@settings(FUZZ, max_examples=40)
+@settings(FUZZ, max_examples=30)
 @given(places)
 def test_cut_anywhere(bundle: Path, place: float) -> None:
     content = bundle.read_bytes()
     attempt(content[: int(place * len(content))])
 
 
-@settings(FUZZ, max_examples=40)
-@given(st.lists(st.tuples(places, st.binary(min_size=1, max_size=40)), min_size=1, max_size=3))
+@settings(FUZZ, max_examples=10)
+@given(changed=st.lists(st.tuples(places, st.binary(min_size=1, max_size=40)), min_size=1, max_size=3))
 def test_a_database_with_wrong_bytes_and_right_checksums(
     bundle: Path, changed: list[tuple[float, bytes]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -98,8 +115,8 @@ columns = [
 ]
 
 
-@settings(FUZZ, max_examples=80)
-@given(st.sampled_from(columns), values, st.integers(0, 5))
+@settings(FUZZ, max_examples=20)
+@given(column=st.sampled_from(columns), value=values, row=st.integers(0, 5))
 def test_rows_with_wrong_values_and_right_checksums(
     bundle: Path, column: tuple[str, str], value: str | None, row: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -124,13 +141,11 @@ def test_rows_with_wrong_values_and_right_checksums(
     [
         "create trigger t after insert on trials begin delete from trials; end",
         "create view v as select * from trials",
-        "insert into studies (study_name) values ('second')",
         "delete from trials where number = 2",
         "drop table trial_params",
         "update trials set number = 7 where number = 2",
         "update study_user_attributes set value_json = '3' where key = 'sweep'",
         "delete from study_user_attributes where key = 'sweep'",
-        "update sweep_trials set trial_number = 99 where trial_number = 3",
     ],
 )
 def test_a_database_of_another_shape(bundle: Path, tmp_path: Path, statement: str) -> None:

@@ -124,7 +124,7 @@ def test_a_study_of_another_program_is_refused(played: FakeSweep, tmp_path: Path
     optuna.create_study(storage=storage, study_name="theirs")
     with pytest.raises(SweepError, match="was not made by this program"):
         pack(storage, "theirs", tmp_path, tmp_path / "theirs.tar")
-    with pytest.raises(SweepError, match="no study named 'thiers'. Did you mean theirs"):
+    with pytest.raises(SweepError, match=r"no study named 'thiers'\. Did you mean theirs"):
         pack(storage, "thiers", tmp_path, tmp_path / "theirs.tar")
 
 
@@ -214,8 +214,10 @@ def test_names_that_no_bundle_has_are_left(played: FakeSweep, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "name",
-    ["/etc/passwd", "../study.db", "trials/../../x", "trials/00001/adapter/x.bin", "trials/00001/adapter/../x.json"]
-    + ["trials/00001/../../x.json", "study.db\n", "trials/٠٠٠٠١/config.json", "artifacts/x", "a\\b", ""],
+    [
+        *("/etc/passwd", "../study.db", "trials/../../x", "trials/00001/adapter/x.bin", "artifacts/x", "a\\b", ""),
+        *("trials/00001/adapter/../x.json", "trials/00001/../../x.json", "study.db\n", "trials/٠٠٠٠١/config.json"),
+    ],
 )
 def test_what_no_bundle_may_have(name: str) -> None:
     assert not is_allowed(name)
