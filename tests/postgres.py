@@ -41,7 +41,9 @@ class Postgres:
             for parent in folder.parents:
                 if parent.owner() == "root" and parent != Path("/"):
                     parent.chmod(parent.stat().st_mode | 0o011)
-        self._run("initdb", "-D", str(self._data), "-U", USER, "--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync")
+        self._run(
+            "initdb", "-D", str(self._data), "-U", USER, "--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync"
+        )
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]

@@ -99,7 +99,7 @@ def join(first: Sequence[Run], second: Sequence[Run]) -> Joined:
         head = chain[0]
         match = by_begin.get(head.begun) if head.begun is not None else None
         match = match or by_number.get(head.trial.number)
-        if match is None or not head.is_same(match[0]):
+        if match is None or match[0].trial.number in places.values() or not head.is_same(match[0]):
             new += chain
             continue
         common += 1
