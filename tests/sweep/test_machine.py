@@ -85,7 +85,7 @@ def results_of(storage: SweepStorage, hosts: dict[int, list[str]]) -> Results:
     ("hosts", "seconds"),
     [
         ({}, [20.0, 30.0]),  # recorded before machines were
-        (dict.fromkeys(range(4), ["a"]), [20.0, 30.0]),
+        ({number: ["a"] for number in range(4)}, [20.0, 30.0]),
         ({0: ["a"], 1: ["a"], 2: ["b"], 3: ["c"]}, [10.0, 20.0]),  # one machine ran both
         ({0: ["a"], 1: ["b"], 2: ["a"], 3: ["b"]}, [None, None]),
         ({0: ["a"], 1: ["a", "b"], 2: ["a"], 3: ["b"]}, [None, None]),  # one moved in the middle

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ def packed(sweep: FakeSweep, bundle: Path) -> Packed:
 
 def go_on(folder: Path, *plays: Sequence[Event], name: str = "demo") -> FakeSweep:
     """The study that was unpacked into `folder`, going on as a sweep would."""
-    sweep = sweep_in(folder / "aside", *plays)
+    sweep = sweep_in(Path(tempfile.mkdtemp(dir=folder)), *plays)
     sweep.output = sweep.session.output = folder / "runs"
     sweep.storage = open_storage(str(folder / "sweep.db"), create=False)
     sweep.study = optuna.load_study(study_name=name, storage=sweep.storage, sampler=sweep.study.sampler)
@@ -104,8 +105,7 @@ def told(storage: RDBStorage, name: str = "demo") -> Told:
     study, results = load_study(storage, name), Results(storage.engine, name)
     trials = []
     for trial in study.get_trials():
-        told = {key: value for key, value in vars(trial).items() if key not in ("_trial_id", "_distributions")}
-        told["distributions"] = trial.distributions
+        told = {key.lstrip("_"): value for key, value in vars(trial).items() if key != "_trial_id"}
         told["note"] = get_note(optuna.Trial(study, trial._trial_id))
         trials.append(told)
     rows = []
