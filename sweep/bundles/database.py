@@ -14,7 +14,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sweep.bundles.rows import OPTUNAS, Left, copy_study, left_by_trials, study_id
 from sweep.errors import SweepError
-from sweep.results import Results
 from sweep.storage import open_storage
 from sweep.study import IDENTITY, Identity, load_study
 from sweep.trial_files import study_folder
@@ -153,20 +152,13 @@ def _check_schema(path: Path) -> None:
 
 
 def _check_study(storage: RDBStorage, name: str) -> None:
-    """Reads everything once."""
+    """Reads all that Optuna has; what our own tables have was read as it was copied."""
     study = load_study(storage, name)
     trials = study.get_trials(deepcopy=False)
     if [trial.number for trial in trials] != list(range(len(trials))):
         raise SweepError("its trials are not numbered from 0 on")
     if not isinstance(study.user_attrs.get(IDENTITY), dict):
         raise SweepError("its study was not made by this program")
-    results = Results(storage.engine, name)
-    rows = results.trials()
-    results.diagnoses()
-    for row in rows:
-        results.curve(row["trial_number"])
-        if row["trial_number"] >= len(trials):
-            raise SweepError(f"it has results of a trial {row['trial_number']} that is not there")
 
 
 def identity_of(study: optuna.Study) -> Identity | None:
