@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 
 from sweep.bundles import pack as packing
 from sweep.bundles import unpack as unpacking
+from sweep.bundles.archive import write_archive
 from sweep.bundles.unpack import unpack
 from sweep.errors import SweepError
 from sweep.storage import open_storage
@@ -85,7 +86,7 @@ def test_a_pack_that_is_killed_leaves_the_bundle_before(
     packed(played, tmp_path / "demo.tar")
     before = (tmp_path / "demo.tar").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(packing, "write_archive", after(packing.write_archive))
+        patch.setattr(packing, "write_archive", after(write_archive))
         in_a_process_that_dies(lambda: packed(played, tmp_path / "demo.tar"))
     assert (tmp_path / "demo.tar").read_bytes() == before
     packed(played, tmp_path / "demo.tar")

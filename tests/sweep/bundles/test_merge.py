@@ -161,7 +161,7 @@ def test_bundles_of_different_names_take_the_firsts(apart: Apart, tmp_path: Path
 
 
 def test_a_merge_leaves_its_parts_and_nothing_else(apart: Apart, tmp_path: Path) -> None:
-    parts = [apart.packed("a"), apart.packed("b")]
+    parts = apart.packed("a"), apart.packed("b")
     before = [part.read_bytes() for part in parts]
     names = {path.name for path in tmp_path.iterdir()}
     merge(*parts, tmp_path / "merged.tar")

@@ -141,7 +141,8 @@ def test_a_trial_that_ended_while_files_were_copied_is_copied_again(
 ) -> None:
     sweep = sweep_in(tmp_path, curve(3.0, 2.5, 2.4, 2.3, 2.2))
     sweep.study.ask()  # trial 0 runs
-    gather_one, rounds = packing._gather_one, []
+    gather_one = packing._gather_one
+    rounds: list[tuple[int, TrialState]] = []
 
     def end_it(left: Left, output: Path, folder: Path) -> str:
         if not rounds:

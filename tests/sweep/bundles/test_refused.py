@@ -2,9 +2,11 @@
 
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -144,6 +146,5 @@ def test_sizes_that_only_the_headers_have(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_too_small(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive.shutil, "disk_usage", lambda folder: tarfile.TarInfo)
-    monkeypatch.setattr(tarfile.TarInfo, "free", 10, raising=False)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     refused(bundle, tmp_path, "needs . MB of disk, and 0 MB are free")
