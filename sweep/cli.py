@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from spaces.errors import SpaceError
+from sweep import bundle_commands
 from sweep import cli_options as options
 from sweep.design import DEFAULT_LEVELS, DEFAULT_SEEDS, TPE
 from sweep.devices import AUTO
@@ -26,6 +27,8 @@ app = typer.Typer(
     help="Searches LoRA hyper-parameters: short trials on your GPUs, pruned by the trend of their validation loss, "
     "recorded in a database that optuna-dashboard opens.",
 )
+
+bundle_commands.register(app)
 
 StudyArgument = Annotated[str, typer.Argument(help="The study's name; `sweep list` shows them.")]
 

@@ -25,20 +25,20 @@ class Candidate:
         number: Its trial in the study that it led.
         losses: Evaluation loss in nats per token, by seed.
         trainable_parameters: Of its adapter.
-        peak_memory_bytes: The most that a run of it took.
-        seconds: Training time of a run, the median.
+        peak_memory_bytes: The most that a run of it took; None where no one machine ran all candidates.
+        seconds: Training time of a run, the median; None likewise.
     """
 
     number: int
     losses: Mapping[int, float]
     trainable_parameters: int
-    peak_memory_bytes: int
-    seconds: float
+    peak_memory_bytes: int | None
+    seconds: float | None
 
     @property
     def cost(self) -> tuple[float, float, float]:
         """What decides between settings that cannot be told apart: parameters, then memory, then time."""
-        return self.trainable_parameters, self.peak_memory_bytes, self.seconds
+        return self.trainable_parameters, self.peak_memory_bytes or 0, self.seconds or 0.0
 
 
 @dataclass(frozen=True)

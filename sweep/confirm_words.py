@@ -1,5 +1,6 @@
 """What a confirmation says: its settings by mean loss, and which one to use."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
@@ -8,6 +9,7 @@ from sweep.confirm import Candidate, Standing, Verdict, judge
 from sweep.design import SEED
 from sweep.results import Results
 from sweep.summary import setting_words
+from trials.report import Report
 
 MEBI = 1 << 20
 HEADING = ("trial", "loss", "above the lowest [95 %]", "parameters", "memory", "time", "verdict")
@@ -21,22 +23,56 @@ def candidates(results: Results, rows: Sequence[Mapping[str, Any]], confirms: Ma
         rows: Its rows of `sweep_trials`.
         confirms: Its `CONFIRMS`.
     """
-    found = []
+    ended = {}
     for number, setting in zip(confirms["trials"], confirms["settings"], strict=True):
-        ended = [row for row in runs_of(setting, rows) if row["state"] in ("complete", "pruned") and row["value"]]
-        if not ended:
-            continue
-        reports = [results.curve(row["trial_number"]).reports for row in ended]
-        found.append(
-            Candidate(
-                number=number,
-                losses={int(row["params"][SEED]): float(row["value"]) for row in ended},
-                trainable_parameters=max(int(row["trainable_parameters"] or 0) for row in ended),
-                peak_memory_bytes=max(report.peak_memory_bytes for curve in reports for report in curve),
-                seconds=median(curve[-1].seconds for curve in reports if curve),
-            )
+        runs = [row for row in runs_of(setting, rows) if row["state"] in ("complete", "pruned") and row["value"]]
+        if runs:
+            ended[number] = runs
+    measured = _measured_alike(results, ended)
+    return [
+        Candidate(
+            number=number,
+            losses={int(row["params"][SEED]): float(row["value"]) for row in runs},
+            trainable_parameters=max(int(row["trainable_parameters"] or 0) for row in runs),
+            peak_memory_bytes=max(report.peak_memory_bytes for curve in measured[number] for report in curve)
+            if measured
+            else None,
+            seconds=median(curve[-1].seconds for curve in measured[number]) if measured else None,
         )
-    return found
+        for number, runs in ended.items()
+    ]
+
+
+def _measured_alike(
+    results: Results, ended: Mapping[int, Sequence[Mapping[str, Any]]]
+) -> dict[int, list[Sequence[Report]]]:
+    """The curves whose times and memory compare: those of the one machine that ran all candidates, and most of them.
+
+    Args:
+        results: The confirmation's tables.
+        ended: The runs of each candidate.
+
+    Returns:
+        Curves by candidate; empty where no machine ran all of them.
+    """
+    machines = results.machines()
+    counted: Counter[str] = Counter()
+    places: list[set[str]] = []
+    for runs in ended.values():
+        # Those that were recorded before machines were are taken to be of one; one that moved is of none.
+        ran_on = [machine for row in runs if (machine := machines.get(row["trial_number"], "")) is not None]
+        counted.update(ran_on)
+        places.append(set(ran_on))
+    shared = set.intersection(*places) if places else set()
+    if not shared:
+        return {}
+    machine = max(sorted(shared), key=lambda place: counted[place])
+    found: dict[int, list[Sequence[Report]]] = {}
+    for number, runs in ended.items():
+        alike = [row["trial_number"] for row in runs if machines.get(row["trial_number"], "") == machine]
+        curves = (results.curve(trial).reports for trial in alike)
+        found[number] = [curve for curve in curves if curve]
+    return found if all(found.values()) else {}
 
 
 def runs_of(setting: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -70,6 +106,8 @@ def lines(results: Results, rows: Sequence[Mapping[str, Any]], confirms: Mapping
     ]
     setting = confirms["settings"][confirms["trials"].index(verdict.chosen.number)]
     words = setting_words(runs_of(setting, rows)[0])
+    if verdict.chosen.seconds is None:
+        told.insert(-1, "Memory and time are not compared: no one machine ran all of them.")
     return [*told, *_conclusion(verdict, words, confirms["study"])]
 
 
@@ -86,8 +124,8 @@ def _cells(standing: Standing, verdict: Verdict) -> tuple[str, ...]:
         f"{standing.mean:.4f}",
         difference,
         f"{candidate.trainable_parameters:,}",
-        f"{candidate.peak_memory_bytes / MEBI:.0f} MiB",
-        f"{candidate.seconds:.0f} s",
+        "-" if candidate.peak_memory_bytes is None else f"{candidate.peak_memory_bytes / MEBI:.0f} MiB",
+        "-" if candidate.seconds is None else f"{candidate.seconds:.0f} s",
         word,
     )
 

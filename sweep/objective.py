@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import optuna
@@ -120,6 +121,7 @@ class OneTrial:
         write_config(self._folder, config.to_dict(), params)
         relative = self._folder.relative_to(session.output).as_posix()
         session.results.start_trial(trial.number, config, params, relative, total_steps)
+        session.results.ran_on(trial.number, gethostname(), plan.ready.device.kind, lost_numbers(trial))
         for number in lost_numbers(trial):
             session.results.end_trial(number, "failed", reason=f"its machine was lost; trial {trial.number} goes on")
         self._view = TrialView(
@@ -190,7 +192,7 @@ class OneTrial:
         elif reports:
             new |= session.memory.measured(ready.model, ready.device, self._config, session.plan.sharing, reports[-1])
         if new:
-            session.memory.keep(self._trial.study, ready.device.name)
+            session.memory.keep(self._trial.study, ready.device.kind)
 
     def give_up(self, reason: str) -> None:
         """Ends a parked trial as pruned, with what it has shown."""

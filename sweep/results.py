@@ -1,9 +1,9 @@
 """Our own tables beside Optuna's: every trial's settings and its whole curve, for SQL.
 
 `sweep_trials` has a row a trial, `sweep_reports` a row an evaluation, `sweep_diagnoses` a row a trial whose curve was
-diagnosed, `sweep_failures` a row for each time that a trial broke; all are keyed by the study's name and the trial's
-number. Optuna's tables stay the authority for what runs
-next; these say what a dashboard does not.
+diagnosed, `sweep_failures` a row for each time that a trial broke, `sweep_machines` a row for each machine that a trial
+ran on; all are keyed by the study's name and the trial's number. Optuna's tables stay the authority for what runs next;
+these say what a dashboard does not.
 """
 
 import dataclasses
@@ -37,8 +37,8 @@ trials_table = sa.Table(
     sa.Column("effective_batch_size", sa.Integer),
     sa.Column("warmup_ratio", sa.Double),
     sa.Column("num_train_epochs", sa.Double),
-    sa.Column("config", sa.JSON, comment="every training field"),
-    sa.Column("params", sa.JSON, comment="what the space gave: searched, fixed and derived knobs"),
+    sa.Column("config", sa.JSON(none_as_null=True), comment="every training field"),
+    sa.Column("params", sa.JSON(none_as_null=True), comment="what the space gave: searched, fixed and derived knobs"),
     sa.Column("folder", sa.Text, comment="relative to the output folder"),
     sa.Column("total_steps", sa.Integer),
     sa.Column("trainable_parameters", sa.BigInteger),
@@ -92,6 +92,15 @@ failures_table = sa.Table(
     sa.Column("at", sa.DateTime(timezone=True), nullable=False),
 )
 
+machines_table = sa.Table(
+    "sweep_machines",
+    metadata,
+    sa.Column("study_name", sa.String(512), primary_key=True),
+    sa.Column("trial_number", sa.Integer, primary_key=True),
+    sa.Column("host", sa.String(255), primary_key=True, comment="a machine that the trial ran on"),
+    sa.Column("device", sa.String(255), primary_key=True, comment="and what kind of device there"),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Breakdown:
@@ -132,6 +141,30 @@ class Results:
             if connection.execute(self._update(number).values(row)).rowcount == 0:
                 keys = {"study_name": self._study, "trial_number": number}
                 connection.execute(trials_table.insert().values(**keys, **row, started=_now()))
+
+    def ran_on(self, number: int, host: str, device: str, lost: Sequence[int] = ()) -> None:
+        """Records on what machine a trial runs; those of the lost trials that it goes on with are its own too."""
+        table = machines_table
+        keys = {"study_name": self._study, "trial_number": number}
+        query = sa.select(table.c.trial_number, table.c.host, table.c.device).where(
+            table.c.study_name == self._study, table.c.trial_number.in_([number, *lost])
+        )
+        with self._engine.begin() as connection:
+            before = {tuple(row) for row in connection.execute(query).all()}
+            machines = {(host, device), *((its_host, its_device) for _, its_host, its_device in before)}
+            for its_host, its_device in sorted(machines):
+                if (number, its_host, its_device) not in before:
+                    connection.execute(table.insert().values(**keys, host=its_host, device=its_device))
+
+    def machines(self) -> dict[int, str | None]:
+        """The machine and device that each trial ran on, in words; None for several. Unknown ones are left out."""
+        table = machines_table
+        query = sa.select(table.c.trial_number, table.c.host, table.c.device).where(table.c.study_name == self._study)
+        found: dict[int, str | None] = {}
+        with self._engine.connect() as connection:
+            for number, host, device in connection.execute(query).all():
+                found[number] = None if number in found else f"{host}, {device}"
+        return found
 
     def add_report(self, number: int, report: Report) -> None:
         """Records an evaluation; one that is there already, from before a resume, is left."""

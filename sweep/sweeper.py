@@ -24,6 +24,7 @@ from sweep.expanding import expanded, make_expander, recorded, summarised
 from sweep.faults import explained
 from sweep.launchers.base import Launcher
 from sweep.launchers.local import LocalLauncher
+from sweep.machine import MACHINE, Machine, moved_notes, this_machine
 from sweep.memory import Memory
 from sweep.memory_notes import memory_notes
 from sweep.new_database import new_database, put_new
@@ -115,8 +116,10 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, database: byte
     storage = open_storage(options.storage, create=True)
     identity = Identity.of(asked.design.space, asked.budget, options.seed, ready, scaling, design.kind)
     study = _open_study(options, asked, storage, identity, design.space)
-    _remember(study, options, asked, ready)
-    memory = Memory.of(study, ready.device.name)
+    machine = this_machine(ready)
+    notes += moved_notes(study, machine)
+    _remember(study, options, asked, ready, machine)
+    memory = Memory.of(study, ready.device.kind)
     plan = replace(plan, memory_ratio=memory.ratio)
     launcher.narrow(memory.limits)
     cells = design.cells_in(plan.space)[: asked.total]
@@ -230,7 +233,7 @@ def _fit(options: SweepOptions, asked: Asked, ready: Ready) -> tuple[Scaling, De
     return replace(scaling, space=design.space), design, plan, notes
 
 
-def _remember(study: optuna.Study, options: SweepOptions, asked: Asked, ready: Ready) -> None:
+def _remember(study: optuna.Study, options: SweepOptions, asked: Asked, ready: Ready, machine: Machine) -> None:
     """Keeps with the study what it was asked for by: what exports and hints refer to."""
     source = {
         "space": options.space,
@@ -246,7 +249,7 @@ def _remember(study: optuna.Study, options: SweepOptions, asked: Asked, ready: R
         "start_loss": start_loss(study) if ready.start_loss is None else ready.start_loss,
         FROM: asked.start.origin.to_dict() if asked.start else None,
     }
-    for key, value in {SOURCE: source, **asked.attributes}.items():
+    for key, value in {SOURCE: source, MACHINE: machine.to_dict(), **asked.attributes}.items():
         study.set_user_attr(key, value)
 
 

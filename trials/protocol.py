@@ -112,6 +112,11 @@ class DeviceFacts:
     free_bytes: int
     used_bytes: int = 0
 
+    @property
+    def kind(self) -> str:
+        """What devices have in common whose times and needs of memory compare: "cpu, 24 GB"."""
+        return f"{self.name}, {self.memory_bytes / (1 << 30):.0f} GB"
+
 
 @dataclass(frozen=True)
 class Ready:

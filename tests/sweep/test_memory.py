@@ -159,14 +159,14 @@ def test_a_trial_that_runs_out_is_failed_and_its_like_not_trained_also_in_the_ne
     told = sweep.study.trials[1].user_attrs[INFEASIBLE]
     assert told.startswith("not trained: rank ")
     assert "as a trial that ran out of it" in told
-    assert Memory.of(sweep.study, "cpu").short is not None
+    assert Memory.of(sweep.study, "cpu, 128 GB").short is not None
 
 
 def test_a_failure_of_another_kind_teaches_nothing_of_memory(tmp_path: Path) -> None:
     sweep = FakeSweep(tmp_path, *[[TrialFailed("broken")]] * 3, curve(3.0, 2.0))
     sweep.run(2)
     assert [trial.state.name for trial in sweep.study.trials] == ["FAIL", "COMPLETE"]
-    assert Memory.of(sweep.study, "cpu") == Memory()
+    assert Memory.of(sweep.study, "cpu, 128 GB") == Memory()
 
 
 @pytest.mark.parametrize(("used", "kept"), [(1000, True), (0, False)])
@@ -177,4 +177,4 @@ def test_a_trials_peak_is_kept_with_the_study(tmp_path: Path, used: int, kept: b
     sweep = FakeSweep(tmp_path, [last])
     sweep.session.plan = dataclasses.replace(sweep.session.plan, ready=ready)
     sweep.run(1)
-    assert (Memory.of(sweep.study, "H100").ratio > 1) == kept
+    assert (Memory.of(sweep.study, "H100, 128 GB").ratio > 1) == kept
