@@ -10,6 +10,7 @@ from optuna_dashboard import save_note
 
 from sweep.advice import advice_of
 from sweep.artist import Artist, Picture
+from sweep.markdown import literal
 from sweep.trial_diagnosis import note_lines
 from sweep.trial_files import CONFIG, CURVE, LOG, logged_steps
 from trials.curve import LearningCurve
@@ -75,7 +76,11 @@ class Artifacts:
             "\n".join(
                 [
                     _note(title, state, reason, curve),
-                    *(["", f"Advised: {advice.words()}, for trial {advice.parent}'s {advice.kind}."] if advice else []),
+                    *(
+                        ["", f"Advised: {literal(advice.words())}, for trial {advice.parent}'s {advice.kind}."]
+                        if advice
+                        else []
+                    ),
                     *(note_lines(diagnosis) if diagnosis else ()),
                 ]
             ),
@@ -107,7 +112,7 @@ def artifact_store(output: Path) -> FileSystemArtifactStore:
 
 
 def _note(title: str, state: str, reason: str, curve: LearningCurve) -> str:
-    lines = [f"**{state}**: {reason}" if reason else f"**{state}**", "", title]
+    lines = [f"**{state}**: {literal(reason)}" if reason else f"**{state}**", "", literal(title)]
     best = curve.best
     if best is not None:
         lines += [
