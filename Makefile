@@ -7,15 +7,20 @@
 #   make sanity [SPACE= MODEL= DATASET= SEED= GPUS= SET="knob=value" SCALE_LR= ARGS=]
 #   make dashboard [STORAGE= HOST= PORT= ARTIFACTS=]
 #   make bench [PART=tiny|default] [ROWS=chats|blocks] [REPEATS=3] [PRUNING=off|on|both] [CORES=1]
-#   make test | lint | check-exports | bench-throughput | bench-coordinator | bench-cpu-workers | bench-compare |
-#   bench-trends | bench-expansion | bench-advice | bench-diagnosis | bench-pruning [PART=] | bench-faults [TIMES=] |
-#   soak [MINUTES=] | clean
+#   make test | lint | audit | fuzz [EXAMPLES=5000] | check-exports | bench-throughput | bench-coordinator |
+#   bench-cpu-workers | bench-compare | bench-trends | bench-expansion | bench-advice | bench-diagnosis |
+#   bench-pruning [PART=] | bench-faults [TIMES=] | soak [MINUTES=] | clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LLAMAFACTORY := .venv-llamafactory
 PEERS := .venv-peers
+
+# Shells and compilers set HOST in the environment for purposes of their own.
+$(if $(filter environment%,$(origin HOST)),$(eval override HOST :=))
+# What names and places are asked for is taken as it was typed: make would run what one like $(shell …) holds.
+$(foreach name,SPACE MODEL FROM_STUDY DATASET STUDY STORAGE SET OVER HOST,$(eval override $(name) := $$(value $(name))))
 
 # A value as one word of the shell, whatever is in it; and an option that is only passed when it has a value.
 quote = '$(subst ','\'',$(1))'
@@ -41,7 +46,7 @@ SANITY_OPTIONS = $(call option,--space,$(SPACE)) $(call option,--model,$(MODEL))
 DASHBOARD_OPTIONS = $(call option,--storage,$(STORAGE)) $(call option,--host,$(HOST)) $(call option,--port,$(PORT)) \
 	$(call option,--artifacts,$(ARTIFACTS))
 
-.PHONY: help sweep sanity dashboard test lint check-exports bench bench-throughput bench-coordinator bench-cpu-workers bench-compare bench-trends \
+.PHONY: help sweep sanity dashboard test lint audit fuzz check-exports bench bench-throughput bench-coordinator bench-cpu-workers bench-compare bench-trends \
 	bench-expansion bench-advice bench-diagnosis bench-pruning bench-faults soak clean
 
 help:
@@ -65,6 +70,15 @@ lint: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m tests.audit
+
+# Fails where a pinned version has a known vulnerability, or where none can be asked for; `make lint` only says so.
+audit: $(VENV)/.ready-dev
+	@$(BIN)/python -m tests.audit --strict
+
+# Many more examples than `make test` tries, and others each time.
+fuzz: $(VENV)/.ready-dev
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),5000) $(BIN)/pytest -n 2 tests/fuzz
 
 # Whether LLaMA-Factory reads the exports of every space, schedule, variant and form of data as they are meant.
 check-exports: $(VENV)/.ready-dev $(LLAMAFACTORY)/.ready

@@ -11,6 +11,7 @@ from optuna_dashboard import save_note
 
 from sweep.advice import advice_of
 from sweep.artist import Artist, Picture
+from sweep.markdown import literal
 from sweep.store import open_store
 from sweep.trial_diagnosis import note_lines
 from sweep.trial_files import CONFIG, CURVE, LOG, logged_steps
@@ -88,7 +89,11 @@ class Artifacts:
             "\n".join(
                 [
                     _note(title, state, reason, curve),
-                    *(["", f"Advised: {advice.words()}, for trial {advice.parent}'s {advice.kind}."] if advice else []),
+                    *(
+                        ["", f"Advised: {literal(advice.words())}, for trial {advice.parent}'s {advice.kind}."]
+                        if advice
+                        else []
+                    ),
                     *(note_lines(diagnosis) if diagnosis else ()),
                 ]
             ),
@@ -130,7 +135,7 @@ def _make_known(trial: optuna.Trial, file: Path) -> str:
 
 
 def _note(title: str, state: str, reason: str, curve: LearningCurve) -> str:
-    lines = [f"**{state}**: {reason}" if reason else f"**{state}**", "", title]
+    lines = [f"**{state}**: {literal(reason)}" if reason else f"**{state}**", "", literal(title)]
     best = curve.best
     if best is not None:
         lines += [

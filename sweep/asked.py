@@ -14,7 +14,9 @@ from sweep.budget import REFERENCE_BATCH, Budget, make_budget
 from sweep.design import TPE, Design, factorial
 from sweep.devices import Slot, list_gpus, plan_slots
 from sweep.errors import SweepError
+from sweep.field_values import check_values
 from sweep.from_study import Start, find_start
+from sweep.names import check_study_name
 from sweep.options import DEFAULT_TRIALS, SweepOptions
 from sweep.plan import KNOBS, check_searched
 from sweep.pruners import PRUNERS
@@ -95,6 +97,7 @@ def check(options: SweepOptions, prepared: Prepared | None) -> Asked:
     if options.artifacts:
         open_store(options.artifacts, options.output).check()
     name = options.study or (space.name if design.kind == TPE else f"{space.name}-{design.kind}")
+    check_study_name(name)
     exists, stored = _stored(options.storage, name)
     settled = stored["budget"] if stored and stored["code"] == __version__ and not options.force else None
     budget = asked_budget(options, space, slots, settled or (prepared.identity["budget"] if prepared else None))
@@ -116,6 +119,7 @@ def asked_space(options: SweepOptions) -> SearchSpace:
     space = load_space(options.space).override(options.assignments, allowed=KNOBS)
     space.check_fields(KNOBS)
     check_searched(space)
+    check_values(space)
     return space
 
 

@@ -17,6 +17,7 @@ from sweep.design import DEFAULT_LEVELS, DEFAULT_SEEDS, TPE
 from sweep.devices import AUTO
 from sweep.errors import EnvironmentFault, SweepError
 from sweep.options import CONFIRM_SEEDS, DEFAULT_OUTPUT, DEFAULT_STORAGE, DEFAULT_TOP, SweepOptions
+from sweep.progress import printable
 from trials.errors import TrialsError
 
 app = typer.Typer(
@@ -317,8 +318,8 @@ def main() -> None:
     try:
         app()
     except (SweepError, SpaceError, TrialsError) as error:
-        print(f"sweep: {error}", file=sys.stderr)
+        print(f"sweep: {printable(str(error))}", file=sys.stderr)
         sys.exit(2)
     except EnvironmentFault as fault:
-        print(f"sweep: {fault}", file=sys.stderr)
+        print(f"sweep: {printable(str(fault))}", file=sys.stderr)
         sys.exit(1)

@@ -182,13 +182,14 @@ def export_command(
 
 def dashboard_command(storage: str, host: str, port: int, output: Path, artifacts: str = "") -> None:
     """Serves optuna-dashboard until it is stopped."""
-    from sweep.serve import LOOPBACK, make_dashboard
+    from sweep.serve import address, is_private, make_dashboard
 
     server = make_dashboard(open_storage(storage, create=False), host, port, output, artifacts)
     console = Console()
-    if host not in LOOPBACK:
-        say(console, [f"warning: the dashboard has no login, and {host} can be reached from other machines"])
-    say(console, [f"dashboard of {shown(storage)} on http://{host}:{server.server_port}   (Ctrl-C stops it)"])
+    if not is_private(server):
+        told = "the dashboard has no login: whoever reaches it can read, change and delete the studies"
+        say(console, [f"warning: {host} can be reached from other machines, and {told}"])
+    say(console, [f"dashboard of {shown(storage)} on {address(server, host)}   (Ctrl-C stops it)"])
     with contextlib.suppress(KeyboardInterrupt), server:
         server.serve_forever()
 

@@ -122,8 +122,8 @@ def key(cell: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
 
 
 def _check_count(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise SweepError(f"{name} is {value}; allowed: a whole number of at least {least}")
+    if not least <= value <= MOST_CELLS:
+        raise SweepError(f"{name} is {value}; allowed: a whole number of at least {least}, and at most {MOST_CELLS:,}")
 
 
 def _check_over(names: Sequence[str], searched: Mapping[str, Parameter], space: SearchSpace) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from sweep.diagnose_study import trials_named
 from sweep.diagnosis_words import WIDTH, heading, words
 from sweep.errors import SweepError
-from sweep.progress import printable
+from sweep.progress import one_line
 from sweep.say import say
 from sweep.trial_files import read_config
 from trials.diagnosis import diagnose
@@ -147,11 +147,11 @@ def _plain(one: _Read, drawn: str) -> dict[str, Any]:
 
 def _name(one: _Read) -> str:
     if one.name:
-        return printable(one.name)
+        return one_line(one.name)
     return _shown(one.path) + (f", run {one.run} of {one.runs}" if one.runs > 1 else "")
 
 
 def _shown(path: Path) -> str:
     """A path as a person would type it from here."""
     near = os.path.relpath(path)
-    return printable(near if len(near) <= len(str(path)) else str(path))
+    return one_line(near if len(near) <= len(str(path)) else str(path))

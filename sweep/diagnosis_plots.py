@@ -15,7 +15,7 @@ import numpy as np
 
 from sweep import style
 from sweep.plots import DPI, HEIGHT, LEFT, RIGHT, WIDTH, drawing, frame, smoothed, text_line
-from sweep.progress import format_learning_rate
+from sweep.progress import format_learning_rate, one_line
 from trials.finding import Diagnosis
 from trials.logged import LoggedCurve
 from trials.shape import means
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MADE_BY: Final = "LoRA Sweep diagnose"
 MOST_POINTS: Final = 2000  # of a series; more than the picture has columns are averaged
+MOST_NAMED: Final = 30  # characters of an evaluation set's name
 HEADROOM: Final = 99.0  # percentile of the losses that is surely shown
 MARKS: Final = {
     "divergence": style.FAILED,
@@ -51,7 +52,8 @@ def place(log: Path, run: int, runs: int, folder: Path | None) -> Path:
 
 def source(log: Path, run: int) -> str:
     """What a picture says it was drawn from."""
-    return f"{log.resolve()} run {run}"
+    place = str(log.resolve()).encode(errors="backslashreplace").decode()  # a path need not be text
+    return f"{place} run {run}"
 
 
 def diagnosis_picture(path: Path, curve: LoggedCurve, diagnosis: Diagnosis, title: str, made_from: str) -> None:
@@ -114,7 +116,8 @@ def _losses(axes: "Axes", curve: LoggedCurve, diagnosis: Diagnosis) -> None:
         axes.plot(steps, values, ".", color=style.TRAINING, markersize=4, alpha=0.35, linewidth=0)
         axes.plot(steps, smoothed(values, len(values) // 25), color=style.TRAINING, linewidth=1.8, label="training")
     for (name, points), mark in zip(curve.evaluations.items(), itertools.cycle(SETS), strict=False):
-        label = f"evaluation {name}".strip()
+        # $ would begin a formula.
+        label = f"evaluation {one_line(name)[:MOST_NAMED]}".strip().replace("$", r"\$")
         at, losses = [point.step for point in points], [point.loss for point in points]
         axes.plot(at, losses, marker=mark, color=style.EVALUATION, markersize=4, linewidth=1.6, label=label)
     for finding in diagnosis.findings:

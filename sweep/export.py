@@ -58,4 +58,4 @@ def export(winner: Winner, output: Path, folder: Path, form: str = "llamafactory
         written = EXPORTS[form](winner, base, folder)
     except OSError as error:
         raise SweepError(f"cannot write to {folder}: {error.strerror or error}") from error
-    return [*written, f'{folder / ADAPTER}   PeftModel.from_pretrained(base, "{folder / ADAPTER}")']
+    return [*written, f"{folder / ADAPTER}   PeftModel.from_pretrained(base, {json.dumps(str(folder / ADAPTER))})"]

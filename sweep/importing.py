@@ -15,6 +15,7 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 
 from sweep.errors import SweepError
+from sweep.names import check_study_name
 from sweep.results import Results
 from sweep.run_table import RunTable, Value
 from sweep.storage import SweepStorage
@@ -40,8 +41,9 @@ def import_table(storage: SweepStorage, name: str, table: RunTable) -> optuna.St
         table: The runs.
 
     Raises:
-        SweepError: There is a study of that name.
+        SweepError: There is a study of that name, or no study can have it.
     """
+    check_study_name(name)
     if name in optuna.get_all_study_names(storage):
         raise SweepError(f"there is a study named {name!r} already; give this one another name with --study")
     study = optuna.create_study(storage=storage, study_name=name, direction="minimize")

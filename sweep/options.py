@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweep.design import CONFIRM, DEFAULT_LEVELS, DEFAULT_SEEDS, DESIGNS, TPE
+from sweep.design import CONFIRM, DEFAULT_LEVELS, DEFAULT_SEEDS, DESIGNS, MOST_CELLS, TPE
 from sweep.devices import AUTO
 from sweep.errors import SweepError
 
 DEFAULT_STORAGE = "runs/sweep.db"
 DEFAULT_OUTPUT = Path("runs")
 DEFAULT_TRIALS = 12
+LARGEST_SEED = 2**32 - 1  # NumPy's generators take no larger one
 # Of `sweep confirm`: leaders, and seeds at which each runs again.
 DEFAULT_TOP = 3
 CONFIRM_SEEDS = 3
@@ -90,13 +91,20 @@ class SweepOptions:
     def __post_init__(self) -> None:
         for name, value, least in (
             ("N_TRIALS", self.n_trials, 1),
-            ("SEED", self.seed, 0),
             ("keep_adapters", self.keep_adapters, 1),
             ("early_stopping_patience", self.early_stopping_patience, 0),
             ("PER_DEVICE_TRAIN_BATCH_SIZE", self.per_device_train_batch_size, 1),
         ):
             if value is not None and value < least:
                 raise SweepError(f"{name} is {value}; allowed: a whole number of at least {least}")
+        for name, value, least, most in (
+            ("SEED", self.seed, 0, LARGEST_SEED),
+            ("SEEDS", self.seeds, 1, MOST_CELLS),
+        ):
+            if not least <= value <= most:
+                raise SweepError(
+                    f"{name} is {value}; allowed: a whole number of at least {least}, and at most {most:,}"
+                )
         if not 0.0 <= self.audit <= 1.0:
             raise SweepError(f"AUDIT is {self.audit:g}; allowed: a share of the pruned trials, from 0 to 1")
         if self.dtype not in ("auto", "bf16", "fp32"):

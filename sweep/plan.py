@@ -15,6 +15,7 @@ from spaces.targets import resolve_target
 from sweep.batch_split import BATCH, BatchLimit, batch_limit, micro_batch
 from sweep.budget import REFERENCE_BATCH, Budget
 from sweep.errors import SweepError
+from sweep.field_values import whole_batch
 from trials.config import FIELDS, TrialConfig
 from trials.protocol import Ready
 
@@ -85,7 +86,7 @@ class Plan:
             ConfigError: A field has a value that it cannot have.
         """
         fields = {name: value for name, value in params.items() if name in FIELDS}
-        effective = int(params.get(BATCH, REFERENCE_BATCH))
+        effective = whole_batch(params.get(BATCH, REFERENCE_BATCH))
         micro = micro_batch(effective, self.batch_limit.rows)
         target = fields.get("lora_target", "all")
         fields |= {

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from sweep.progress import printable
+
 
 def program() -> str:
     """How this program is called from here: "sweep" where that is on the path, else by where it lies."""
@@ -21,7 +23,7 @@ def program() -> str:
 
 
 def say(console: Console, lines: Sequence[str], indent: int = 0) -> None:
-    """Prints lines as they are, without markup.
+    """Prints lines without markup. Whatever names are in them, each stays one line and moves no cursor.
 
     Args:
         console: Where to.
@@ -29,6 +31,7 @@ def say(console: Console, lines: Sequence[str], indent: int = 0) -> None:
         indent: Columns by which the rest of a line that a terminal cannot hold is set in; 0 leaves lines whole.
     """
     for line in lines:
+        line = printable(line).replace("\n", " ")
         if indent and console.is_terminal and len(line) > console.width:
             line = textwrap.fill(line, console.width, subsequent_indent=" " * indent, break_on_hyphens=False)
         console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -1,5 +1,7 @@
 """Serves optuna-dashboard on this machine, with threads, and without a line for every request."""
 
+import socket
+from ipaddress import ip_address
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -12,13 +14,17 @@ from sweep.errors import SweepError
 from sweep.options import DEFAULT_OUTPUT
 from sweep.store import open_store
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
 
 class _Server(ThreadingMixIn, WSGIServer):
     """A thread a request: a large picture does not hold up the page."""
 
     daemon_threads = True
+
+
+class _ServerOf6(_Server):
+    """The same on an IPv6 address."""
+
+    address_family = socket.AF_INET6
 
 
 class _Quiet(WSGIRequestHandler):
@@ -43,11 +49,25 @@ def make_dashboard(
     Raises:
         SweepError: It cannot listen there.
     """
+    if not host:
+        raise SweepError("HOST is empty, which would be every address of this machine; allowed: 127.0.0.1, or another")
     app = wsgi(storage, artifact_store=open_store(artifacts, output))
     try:
-        return make_server(host, port, app, server_class=_Server, handler_class=_Quiet)
-    except (OSError, OverflowError) as error:
+        families = {found[0] for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+        kind = _Server if socket.AF_INET in families else _ServerOf6
+        return make_server(host, port, app, server_class=kind, handler_class=_Quiet)
+    except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SweepError(
             f"cannot listen on {host} port {port}: {reason}. Another one: PORT=8081 (or --port)"
         ) from error
+
+
+def is_private(server: WSGIServer) -> bool:
+    """Whether a server can be reached from its own machine only, by the address that it was bound to."""
+    return ip_address(str(server.server_address[0]).split("%")[0]).is_loopback
+
+
+def address(server: WSGIServer, host: str) -> str:
+    """What to type into a browser."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}"

@@ -1,6 +1,7 @@
 """Opens the database of a sweep: Optuna's tables and our own in one place."""
 
 import os
+import re
 import sqlite3
 import warnings
 from collections.abc import Sequence
@@ -36,6 +37,10 @@ _MARKS = sqlalchemy.select(_TRIALS.c.trial_id, _TRIALS.c.state, _MADE).where(
     _TRIALS.c.study_id == sqlalchemy.bindparam("study_id"),
     sqlalchemy.or_(_TRIALS.c.state.in_(_UNFINISHED), _TRIALS.c.trial_id > sqlalchemy.bindparam("after")),
 )
+# A database's name with a colon or two slashes behind it: a URL with a slash too few or too many, which may hold a
+# password, and no file's path.
+_NEARLY_URL = re.compile(r"(sqlite|postgres\w*|mysql|mariadb|oracle|mssql|cockroachdb)(\+\w+)?(:|//)", re.IGNORECASE)
+_ALLOWED = "a SQLite file like runs/sweep.db, sqlite:///… or postgresql+psycopg://…"
 # Seconds that a writer waits for another one's transaction in SQLite.
 LOCK_SECONDS = 60
 
@@ -84,18 +89,22 @@ def parse_url(storage: str) -> URL:
     """Turns STORAGE into a database address; a plain path is a SQLite file.
 
     Raises:
-        SweepError: It is neither, or a database in memory.
+        SweepError: It is neither, or a database in memory. What was given is not told, as it may hold a password.
     """
     if not storage:
         raise SweepError("STORAGE is empty; allowed: a SQLite file like runs/sweep.db, or a URL like sqlite:///…")
+    if not storage.isprintable():
+        raise SweepError(f"STORAGE has a line end or another character that cannot be shown; allowed: {_ALLOWED}")
     if "://" not in storage:
-        return URL.create("sqlite", database=str(Path(storage).expanduser()))
+        if _NEARLY_URL.match(storage):
+            raise SweepError(f"STORAGE is nearly a database URL, which has :// in it; allowed: {_ALLOWED}")
+        return URL.create("sqlite", database=os.path.expanduser(storage))  # Path's raises for a user that there is not
     try:
         url = sqlalchemy.make_url(storage)
     except (ArgumentError, ValueError) as error:
-        raise SweepError(
-            "STORAGE is no database URL; allowed: a SQLite file like runs/sweep.db, sqlite:///… or postgresql+psycopg://…"
-        ) from error
+        raise SweepError(f"STORAGE is no database URL; allowed: {_ALLOWED}") from error
+    if not _is_sqlite(url) and storage.count("@") > 1:  # nobody knows where its password ends
+        raise SweepError("STORAGE has more than one @: write that of a user, a password or an option as %40")
     if _is_sqlite(url) and (not url.database or ":memory:" in url.database):
         raise SweepError("STORAGE is a database in memory, which each thread would have its own of; allowed: a file")
     return url

@@ -151,4 +151,5 @@ def _pruning_line(ended: Sequence[Mapping[str, Any]], spent: int, saved: int) ->
 
 def _aligned(facts: Sequence[Fact]) -> list[str]:
     width = max([LABEL_WIDTH, *(len(label) for label, _ in facts)])
-    return [f"  {label:<{width}}  {text}".replace("\n", "\n" + " " * (width + 4)) for label, text in facts]
+    lines = [f"  {label:<{width}}  {text}".replace("\n", "\n" + " " * (width + 4)) for label, text in facts]
+    return [line for fact in lines for line in fact.split("\n")]

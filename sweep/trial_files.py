@@ -45,7 +45,8 @@ def study_folder(output: Path, study_name: str) -> Path:
     """A study's folder. A name that is no plain file name gets a safe one with a hash of its own."""
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", study_name).strip(".-")[:80]
     if safe != study_name or not safe:
-        safe = f"{safe or 'study'}-{sha256(study_name.encode()).hexdigest()[:8]}"
+        digest = sha256(study_name.encode(errors="surrogatepass")).hexdigest()
+        safe = f"{safe or 'study'}-{digest[:8]}"
     return output / safe
 
 

@@ -28,6 +28,18 @@ _WHOLE = ("per_device_train_batch_size", "gradient_accumulation_steps", "lora_ra
 _REAL = ("learning_rate", "warmup_ratio", "num_train_epochs", "lora_alpha", "val_size")
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """Leaves numbers and dates as the text that they are: to base 60, a long one takes YAML 1.1 minutes."""
+
+
+def _as_text(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
+    return str(loader.construct_scalar(node))
+
+
+for _kind in ("int", "float", "timestamp"):
+    _PlainLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _as_text)
+
+
 def settings_beside(log: Path) -> Settings:
     """What the files in a log's folder say, and for a checkpoint those in the folder above; the nearest first."""
     folders = [log.parent, log.parent.parent] if log.parent.name.startswith("checkpoint-") else [log.parent]
@@ -58,7 +70,7 @@ def _usable(name: str, value: object) -> float | int | str | None:
 
 def _arguments(text: str) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(text)
+        found = yaml.load(text, _PlainLoader)
     except (yaml.YAMLError, ValueError, RecursionError):
         return {}
     if not isinstance(found, dict):

@@ -1,5 +1,6 @@
 """A training file for Axolotl. Field names are those of its configuration reference."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def export_axolotl(winner: Winner, base: str, folder: Path) -> list[str]:
     data = place(winner, folder, FORMS)
     file = folder / TRAINING_FILE
     file.write_text(training_file(winner, base, data, folder), encoding="utf8")
-    return [f"{file}   axolotl train {file}"]
+    return [f"{file}   axolotl train {shlex.quote(str(file))}"]
 
 
 def training_file(winner: Winner, base: str, data: Data, folder: Path) -> str:

@@ -1,6 +1,7 @@
 """A training file that LLaMA-Factory reads as it is, and the description of the data that goes with it."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,11 @@ def export_llamafactory(winner: Winner, base: str, folder: Path) -> list[str]:
     """Writes `train.yaml` and `data/dataset_info.json`; what to type next, in lines."""
     data = place(winner, folder, FORMS)
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
-    described = json.dumps({data.name: describe(data)}, indent=2, ensure_ascii=False) + "\n"
+    described = json.dumps({data.name: describe(data)}, indent=2) + "\n"
     (folder / FOLDER / "dataset_info.json").write_text(described, encoding="utf8")
     file = folder / TRAINING_FILE
     file.write_text(training_file(winner, base, data, folder), encoding="utf8")
-    return [f"{file}   llamafactory-cli train {file}"]
+    return [f"{file}   llamafactory-cli train {shlex.quote(str(file))}"]
 
 
 def describe(data: Data) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A Python script that trains with TRL and PEFT: short, to be read and changed."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,9 @@ def export_trl(winner: Winner, base: str, folder: Path) -> list[str]:
     data = place(winner, folder, FORMS, PLAIN_ROLES if winner.config["stage"] == "sft" else None)
     file = folder / SCRIPT
     file.write_text(script(winner, base, data, folder), encoding="utf8")
-    return [f"{file}   python {file}   (pip install '{NEEDS.replace(', ', chr(39) + ' ' + chr(39))}')"]
+    return [
+        f"{file}   python {shlex.quote(str(file))}   (pip install '{NEEDS.replace(', ', chr(39) + ' ' + chr(39))}')"
+    ]
 
 
 def script(winner: Winner, base: str, data: Data, folder: Path) -> str:

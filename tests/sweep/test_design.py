@@ -82,6 +82,7 @@ def test_without_names_all_that_is_searched_makes_the_grid() -> None:
         (["rank"], 4, [1], "it is unknown in demo"),
         (["ratio", "alpha_ratio"], 4, [1], "--over names a knob twice: alpha_ratio, alpha_ratio"),
         (["lora_rank"], 1, [1], "LEVELS is 1; allowed: a whole number of at least 2"),
+        (["lora_rank"], 10**9, [1], "LEVELS is 1000000000; allowed: a whole number of at least 2, and at most 1,000"),
         (["lora_rank"], 4, [], "SEEDS is 0; allowed: a whole number of at least 1"),
         (["lora_rank"], 4, list(range(400)), "has 1,200 trials; allowed: 1,000. Name fewer knobs with --over"),
     ],

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -82,3 +83,16 @@ def test_a_place_is_free_or_the_logs_own(tmp_path: Path) -> None:
     first.unlink()
     first.symlink_to(tmp_path / "nowhere")
     assert place(log, 1, 1, None) == tmp_path / "trainer_log-2.png"
+
+
+@pytest.mark.parametrize("name", ["$x^$", "$\\frac$", "a$b", "two\nlines", "x" * 300])
+def test_the_name_of_an_evaluation_set_is_shown_as_it_is(name: str, tmp_path: Path) -> None:
+    named = dataclasses.replace(HEALTHY, evaluations={name: HEALTHY.evaluations[""]})
+    assert drawn(tmp_path / "named.png", named).shape == drawn(tmp_path / "plain.png", HEALTHY).shape
+
+
+def test_a_log_may_lie_in_a_folder_whose_name_is_no_text(tmp_path: Path) -> None:
+    log = tmp_path / os.fsdecode(b"\xff") / "trainer_log.jsonl"
+    path = place(log, 1, 1, tmp_path)
+    diagnosis_picture(path, HEALTHY, diagnose(HEALTHY), str(log), source(log, 1))
+    assert place(log, 1, 1, tmp_path) == path  # known again as the same log's

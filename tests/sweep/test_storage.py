@@ -281,3 +281,35 @@ class TestOptunasContract(StorageTestCase):
         opened = new_storage(tmp_path / "contract.db")
         yield opened
         opened.engine.dispose()
+
+
+SECRET = "s3cr3tw0rd"
+
+
+@pytest.mark.parametrize(
+    ("storage", "words"),
+    [
+        (f"postgresql+psycopg:/me:{SECRET}@host/db", "nearly a database URL"),
+        (f"postgres//me:{SECRET}@host/db", "nearly a database URL"),
+        (f"MySQL:me:{SECRET}@host/db", "nearly a database URL"),
+        (f"postgresql://me:a@{SECRET}@host/db", "more than one @"),
+        (f"postgresql://:@/{SECRET}@host/db", "more than one @"),
+        (f"postgresql://me:{SECRET}@host:port/db", "no database URL"),
+        (f"postgresql://me:{SECRET}@host/db\n", "cannot be shown"),
+        ("runs/\x1b[31m.db", "cannot be shown"),
+    ],
+)
+def test_what_may_hold_a_password_is_refused_without_being_repeated(storage: str, words: str) -> None:
+    told = refusal(lambda: shown(storage))
+    assert words in told
+    assert SECRET not in told
+    assert told.isprintable()
+
+
+def test_files_that_are_called_like_a_database_are_files() -> None:
+    for storage in ("postgresql/sweep.db", "sqlite.db", "mysql", "runs/a@b@c.db", "sqlite:///a@b@c.db"):
+        assert parse_url(storage).get_backend_name() == "sqlite"
+
+
+def test_the_home_of_nobody_is_a_path_like_any_other() -> None:
+    assert parse_url("~nobody-of-that-name/x.db").database == "~nobody-of-that-name/x.db"

@@ -1,7 +1,9 @@
 """Which trial leaves, the adapter that it leaves with, and what the user is told."""
 
+import ast
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,19 @@ def test_each_format_says_what_to_type_next(tmp_path: Path) -> None:
         told = export(make_winner(tmp_path / "runs"), tmp_path / "runs", tmp_path / "to", form)
         assert command.format(to=tmp_path / "to") in told[0]
         assert told[-1] == f'{tmp_path}/to/adapter   PeftModel.from_pretrained(base, "{tmp_path}/to/adapter")'
+
+
+def test_what_to_type_next_takes_any_folder_as_one_word(tmp_path: Path) -> None:
+    to = tmp_path / "a b'$(touch pwned)\"; x"
+    for form in EXPORTS:
+        told = export(make_winner(tmp_path / "runs"), tmp_path / "runs", to, form)
+        assert str(to) in {
+            str(Path(word).parent) for word in shlex.split(told[0].removeprefix(str(to)).split("   ")[1])
+        }
+        call = told[-1].removeprefix(f"{to}/adapter   ")
+        assert (
+            ast.literal_eval(call.removeprefix("PeftModel.from_pretrained(base, ").removesuffix(")")) == f"{to}/adapter"
+        )
 
 
 def test_an_unknown_format_is_refused_with_what_is_allowed(tmp_path: Path) -> None:
