@@ -3,7 +3,7 @@
 import re
 from pathlib import PurePosixPath
 
-from sweep.artifacts import FOLDER as ARTIFACTS
+from sweep.store import FOLDER as ARTIFACTS
 from sweep.trial_files import CONFIG, CURVE, LOG
 from trials.folders import ADAPTER, CHECKPOINT, CHECKPOINT_BEFORE
 

@@ -14,7 +14,6 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.engine import Connection
 
-from sweep.artifacts import FOLDER as ARTIFACTS
 from sweep.bundles.archive import extract
 from sweep.bundles.database import identity_of, new_database, opened_database
 from sweep.bundles.joining import Joined, Run, join
@@ -40,6 +39,7 @@ from sweep.errors import SweepError
 from sweep.expanding import EXPANSIONS, PROBES
 from sweep.memory import MEMORY
 from sweep.results import Results, trials_table
+from sweep.store import FOLDER as ARTIFACTS
 from sweep.study import IDENTITY, load_study
 from sweep.trial_files import study_folder
 

@@ -10,7 +10,6 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from sweep.artifacts import FOLDER as ARTIFACTS
 from sweep.bundles.archive import manifest_of, write_archive
 from sweep.bundles.database import opened_database, take
 from sweep.bundles.gather import gather_artifact, gather_trial
@@ -20,6 +19,7 @@ from sweep.bundles.rows import Left, folder_number
 from sweep.bundles.temporary import temporary
 from sweep.errors import SweepError
 from sweep.machine import kept_machine, this_machine
+from sweep.store import FOLDER as ARTIFACTS
 from sweep.study import IDENTITY, load_study
 
 # Times that files of trials which ended or began meanwhile are copied again, before what there is is taken.

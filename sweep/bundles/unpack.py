@@ -14,7 +14,6 @@ import optuna
 from optuna.storages import RDBStorage
 from sqlalchemy.exc import IntegrityError
 
-from sweep.artifacts import FOLDER as ARTIFACTS
 from sweep.bundles.archive import extract
 from sweep.bundles.database import opened_database
 from sweep.bundles.layout import DATABASE, TRIALS
@@ -25,6 +24,7 @@ from sweep.confirm import CONFIRMS
 from sweep.errors import SweepError
 from sweep.machine import this_machine
 from sweep.storage import open_storage, parse_url
+from sweep.store import FOLDER as ARTIFACTS
 from sweep.study import FROM, SOURCE, load_study
 from sweep.trial_files import study_folder
 

@@ -208,8 +208,9 @@ def test_data_that_were_half_prepared_are_prepared_again(driver: Driver) -> None
     while not any(path.is_file() for path in (driver.folder / "cache" / "data").glob("*.part/*")):
         assert process.poll() is None, "it was over before it could be killed"
         time.sleep(0.001)
-    for each in (*workers, process):
-        each.kill()
+    for worker in workers:
+        worker.kill()
+    process.kill()
     process.wait()
     finished = [path for path in (driver.folder / "cache" / "data").iterdir() if (path / "facts.json").is_file()]
     assert [path for path in finished if not path.name.endswith(".part")] == []

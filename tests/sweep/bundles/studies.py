@@ -20,6 +20,7 @@ from sweep.bundles.rows import utc
 from sweep.errors import TrialFailed, TrialInterrupted
 from sweep.results import Results
 from sweep.storage import open_storage
+from sweep.store import open_store
 from sweep.study import load_study
 from tests.sweep.fakes import Event, FakeSweep, curve, moved
 from trials.checkpoint_files import CHECKSUM, STATE, TENSORS
@@ -38,8 +39,8 @@ class QuickArtist:
     """Draws at once, and nothing to look at: a process that really draws takes seconds to start."""
 
     def draw(self, picture: Picture) -> None:
-        for path in (picture.path, picture.copy):
-            path.write_bytes(f"picture of {picture.settings['title']}".encode())
+        picture.path.write_bytes(f"picture of {picture.settings['title']}".encode())
+        open_store(picture.store, picture.output).put(picture.copy, picture.path)
 
     def finish(self) -> str:
         return ""
