@@ -42,8 +42,8 @@ class QuickArtist:
         picture.path.write_bytes(f"picture of {picture.settings['title']}".encode())
         open_store(picture.store, picture.output).put(picture.copy, picture.path)
 
-    def finish(self) -> str:
-        return ""
+    def finish(self) -> tuple[str, str]:
+        return "", ""
 
 
 def sweep_in(folder: Path, *plays: Sequence[Event]) -> FakeSweep:
