@@ -1,16 +1,13 @@
 """`sweep pack`, `unpack` and `merge`: a study as a file, from one machine to another."""
 
 import shlex
-import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import optuna
 import typer
 from rich.console import Console
-from sqlalchemy.exc import SQLAlchemyError
 
 from sweep import cli_options as options
 from sweep.errors import EnvironmentFault
@@ -41,7 +38,7 @@ def pack_command(
     from sweep.storage import open_storage
     from sweep.trial_files import study_folder
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    _quiet()
     bundle = to or Path(f"{study_folder(Path(), study).name}.tar")
     with _faults(f"packing {study}"):
         packed = pack(open_storage(storage, create=False), study, output, bundle)
@@ -66,7 +63,7 @@ def unpack_command(
     from sweep.say import say
     from sweep.storage import shown
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    _quiet()
     with _faults(f"unpacking {bundle}"):
         unpacked = unpack(bundle, storage, output, study)
     manifest, name = unpacked.manifest, unpacked.study
@@ -92,7 +89,7 @@ def merge_command(
     from sweep.bundles.merge import merge
     from sweep.say import say
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    _quiet()
     with _faults(f"merging {first} and {second}"):
         merged = merge(first, second, to)
     joined, packed = merged.joined, merged.packed
@@ -116,6 +113,11 @@ def _faults(doing: str) -> Iterator[None]:
     Raises:
         EnvironmentFault: There was one.
     """
+    import sqlite3
+
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
     try:
         yield
     except (OSError, SQLAlchemyError, sqlite3.Error, optuna.exceptions.StorageInternalError) as error:
@@ -124,6 +126,12 @@ def _faults(doing: str) -> Iterator[None]:
             cause = cause.__cause__
         told = str(getattr(cause, "orig", None) or cause).strip().splitlines() or [type(cause).__name__]
         raise EnvironmentFault(f"{doing} failed: {told[0]}\nNothing was left half done.") from error
+
+
+def _quiet() -> None:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 def _counted(trials: Mapping[str, int]) -> str:

@@ -125,7 +125,7 @@ class TestInASearch:
         assert sweep.trial(2).params == {"learning_rate": 2e-3, "lora_rank": 8}
         assert sweep.trial(2).user_attrs[OWNER]
         assert "trial 0 shows divergence: a trial will try learning_rate 0.01 → 2e-3" in sweep.said.getvalue()
-        assert "Advised: learning_rate 0.01 → 2e-3, for trial 0's divergence." in sweep.note(2)
+        assert r"Advised: learning\_rate 0.01 → 2e-3, for trial 0's divergence." in sweep.note(2)
         assert "Advised" not in sweep.note(1)
 
     def test_at_most_one_trial_in_three_tries_a_remedy(self, tmp_path: Path) -> None:

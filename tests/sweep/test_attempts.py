@@ -102,7 +102,7 @@ def test_what_a_worker_learnt_of_its_room_is_kept_with_the_study(tmp_path: Path)
     sweep = FakeSweep(tmp_path, FALLING)
     sweep.launcher.limits = Limits(tokens=128, runs=2)
     sweep.run(1)
-    assert Memory.of(sweep.study, "cpu").limits == Limits(tokens=128, runs=2)
+    assert Memory.of(sweep.study, sweep.session.plan.ready.device.kind).limits == Limits(tokens=128, runs=2)
     assert Memory.of(sweep.study, "another device") == Memory()
 
 

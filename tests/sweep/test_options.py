@@ -19,7 +19,7 @@ SLOTS = [Slot((), 1), Slot((), 1)]
     ("asked", "message"),
     [
         ({"n_trials": 0}, "N_TRIALS is 0; allowed: a whole number of at least 1"),
-        ({"seed": -1}, "SEED is -1; allowed: a whole number of at least 0"),
+        ({"seed": -1}, "SEED is -1; allowed: a whole number of at least 0, and at most 4,294,967,295"),
         ({"keep_adapters": 0}, "keep_adapters is 0; allowed: a whole number of at least 1"),
         ({"early_stopping_patience": -1}, "early_stopping_patience is -1; allowed: a whole number of at least 0"),
         ({"scale_lr": "maybe"}, "SCALE_LR is 'maybe'; allowed: auto, on, off"),

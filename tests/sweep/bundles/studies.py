@@ -60,7 +60,7 @@ def play_all(folder: Path) -> FakeSweep:
         folder,
         [moved(1), *curve(3.0, 2.5, 2.4, 2.3, 2.2)],
         [moved(1), *curve(3.1, 2.6, 2.5, 2.4, 2.3)],
-        [moved(1), *curve(3.0), TrialFailed("it broke", "Traceback …")],
+        *[[moved(1), *curve(3.0), TrialFailed("it broke", "Traceback …")]] * 3,  # it is tried twice more
         [moved(1), *curve(3.0, 9.0, 9.5, 9.8, 9.9)],
         [moved(1), *curve(2.9, 2.4), TrialInterrupted()],
     )
