@@ -63,6 +63,9 @@ def run(
     trust_remote_code: options.TrustRemoteCode = False,
     force: options.Force = False,
     output: options.Output = DEFAULT_OUTPUT,
+    launcher: options.Launcher = "local",
+    workers: options.Workers = None,
+    launcher_option: options.LauncherOptions = None,
 ) -> None:
     """Run a sweep, or go on with one: the same line again continues it to N_TRIALS."""
     from sweep.commands import run_command
@@ -99,6 +102,9 @@ def run(
         trust_remote_code=trust_remote_code,
         force=force,
         output=output,
+        launcher=launcher,
+        workers=workers,
+        launcher_options=tuple(launcher_option or ()),
     )
     raise typer.Exit(run_command(asked))
 
@@ -163,6 +169,9 @@ def confirm(
     trials_per_gpu: options.TrialsPerGpu = AUTO,
     trust_remote_code: options.TrustRemoteCode = False,
     output: options.Output = DEFAULT_OUTPUT,
+    launcher: options.Launcher = "local",
+    workers: options.Workers = None,
+    launcher_option: options.LauncherOptions = None,
 ) -> None:
     """Run the leaders of a study again at fresh seeds, unpruned: is the winner real?"""
     from sweep.commands import confirm_command
@@ -179,6 +188,9 @@ def confirm(
         trust_remote_code=trust_remote_code,
         output=output,
         seeds=seeds,
+        launcher=launcher,
+        workers=workers,
+        launcher_options=tuple(launcher_option or ()),
     )
     raise typer.Exit(confirm_command(study, asked, top))
 

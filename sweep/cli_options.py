@@ -152,6 +152,29 @@ Dtype = Annotated[str, typer.Option("--dtype", help="Of the base model's weights
 TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Let a hub model run its own code.")]
 Force = Annotated[bool, typer.Option("--force", help="Give the study a new name when this one is of something else.")]
 Output = Annotated[Path, typer.Option("--output", help="Folder of logs, pictures and adapters.")]
+Launcher = Annotated[
+    str,
+    typer.Option(
+        "--launcher",
+        help="What starts the workers: local, on this machine; ray, on a Ray cluster; slurm, as jobs.",
+        metavar="local|ray|slurm",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", help="Workers that ray or slurm keeps. Default: as many as the Ray cluster has room for."
+    ),
+]
+LauncherOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--launcher-option",
+        help="ray: cpus. slurm: partition, time, cpus, mem, account, qos, constraint, notice, host, cluster. Can be "
+        "repeated.",
+        metavar="NAME=VALUE",
+    ),
+]
 
 # Those of `sweep import`.
 Value = Annotated[

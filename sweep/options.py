@@ -51,6 +51,9 @@ class SweepOptions:
         trust_remote_code: Whether a hub model may bring its own code.
         force: Give the study another name when one of this name is of something else.
         output: The folder of logs and adapters.
+        launcher: What starts workers: a name in `sweep.launchers.registry.LAUNCHERS`.
+        workers: How many, where an engine starts them; None for as many as there is room for.
+        launcher_options: The launcher's own, each like `partition=gpu`.
     """
 
     space: str
@@ -84,6 +87,9 @@ class SweepOptions:
     force: bool = False
     from_study: str = ""
     output: Path = DEFAULT_OUTPUT
+    launcher: str = "local"
+    workers: int | None = None
+    launcher_options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value, least in (
@@ -91,6 +97,7 @@ class SweepOptions:
             ("SEED", self.seed, 0),
             ("keep_adapters", self.keep_adapters, 1),
             ("early_stopping_patience", self.early_stopping_patience, 0),
+            ("WORKERS", self.workers, 1),
             ("PER_DEVICE_TRAIN_BATCH_SIZE", self.per_device_train_batch_size, 1),
         ):
             if value is not None and value < least:
