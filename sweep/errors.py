@@ -12,7 +12,8 @@ class EnvironmentFault(Exception):
 class WorkerDied(Exception):
     """A worker process ended in the middle of a trial. The message says how, the detail holds its last words.
 
-    `orderly` says that it ended by itself, since another of its trials broke in a way that nobody foresaw.
+    `orderly` says that it was not this trial's doing: another of its trials broke in a way that nobody foresaw, and it
+    ended by itself, or a cluster took its machine away.
     """
 
     def __init__(self, message: str, detail: str = "", *, orderly: bool = False) -> None:

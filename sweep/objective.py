@@ -30,6 +30,8 @@ from trials.schedule import learning_progress, report_steps, warmup_steps
 
 # Times that a trial is continued on a new worker when its worker died, before it counts as failed.
 MOST_WORKER_DEATHS = 2
+# Times in a row that a trial loses its worker, through no doing of its own, without having come further.
+MOST_IN_VAIN = 5
 # The trial's user attribute that says what its curve shows.
 DIAGNOSIS = "diagnosis"
 
@@ -198,7 +200,7 @@ class OneTrial:
 
     def _train(self) -> Ending:
         """Trains on one worker after another while they die; each goes on from the last checkpoint."""
-        session, deaths = self._session, 0
+        session, deaths, in_vain, reached = self._session, 0, 0, 0
         while True:
             run = session.launcher.start(self._config, self._folder, self._follower.on_step)
             if session.stopping.is_set():
@@ -207,10 +209,12 @@ class OneTrial:
             try:
                 return self._follower.follow(run)
             except WorkerDied as error:
-                deaths += not error.orderly  # that it ended is then another trial's doing
+                deaths += not error.orderly
+                reports = len(self._follower.curve.reports)
+                in_vain, reached = (0, reports) if reports > reached else (in_vain + 1, reached)
                 if session.stopping.is_set():
                     raise TrialInterrupted from error
-                if deaths > MOST_WORKER_DEATHS:
+                if deaths > MOST_WORKER_DEATHS or in_vain > MOST_IN_VAIN:
                     raise
                 session.progress.say(f"trial {self._trial.number}: {error}; going on with a new worker")
             finally:

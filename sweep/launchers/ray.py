@@ -159,10 +159,13 @@ def connect() -> Any:
     address = os.environ.get("RAY_ADDRESS", "")
     if address.startswith("ray://"):
         raise SweepError(
-            f"RAY_ADDRESS is {address}, which is Ray's client; allowed: host:port or auto, with the sweep on a machine "
-            "of the cluster"
+            f"RAY_ADDRESS is {address}, which is Ray's client; allowed: host:port, auto or local, with the sweep on a "
+            "machine of the cluster"
         )
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address == "local":  # Ray's word for a cluster of one's own
+        _start_here(ray, quiet)
+        return ray
     try:
         ray.init(address=address or "auto", **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:

@@ -46,8 +46,9 @@ SETTINGS = {
 PASSED_ON = ("partition", "mem", "account", "qos", "constraint")
 # Slurm's words for a job that ended through no doing of its own.
 TAKEN_AWAY = ("PREEMPTED", "TIMEOUT", "NODE_FAIL", "BOOT_FAIL", "CANCELLED", "REQUEUED", "DEADLINE")
-# Seconds between two looks at a job that has not called yet, and for which one that hung up may still seem to run.
-LOOK_SECONDS, GRACE_SECONDS = 1.0, 10.0
+# Seconds between two looks at a job that has not called yet; at one that has hung up; and for which that may still seem
+# to run.
+PENDING_SECONDS, LOOK_SECONDS, GRACE_SECONDS = 3.0, 1.0, 10.0
 # Characters of a dead worker's log that are kept as the reason.
 TAIL_CHARACTERS = 2000
 
@@ -55,10 +56,10 @@ TAIL_CHARACTERS = 2000
 class SlurmWorker(Worker):
     """A job, and from when it calls on this side of its connection."""
 
-    def __init__(self, job: Any, number: int, setup: WorkerSetup, heard: Heard) -> None:
-        """Waits, in a thread of its own, for the job's call."""
+    def __init__(self, job: Any, setup: WorkerSetup, heard: Heard, *, here: bool) -> None:
+        """Waits, in a thread of its own, for the job's call; `here` says that it is a process of this machine."""
         super().__init__()
-        self._job, self._number, self._heard = job, number, heard
+        self._job, self._heard, self._here = job, heard, here
         self._sending = threading.Lock()
         self._unsent: list[Command] = [setup]
         self._pipe: Connection | None = None
@@ -99,19 +100,23 @@ class SlurmWorker(Worker):
             self._closed = True
         if self._pipe is not None:
             hang_up(self._pipe)
-        self._job.cancel(check=False)
+        if not (self._here and self._pipe is not None and self._gone()):
+            self._job.cancel(check=False)
+        if self._here:
+            self._gone()
         self._called.set()
         if threading.current_thread() is not self._reader:
             self._reader.join(GRACE_SECONDS)
 
-    def wait(self) -> None:
-        """Waits a little for the job's end, which another machine's needs no waiting for."""
+    def _gone(self) -> bool:
+        """Whether the job has ended; waits a little."""
         deadline = time.monotonic() + GRACE_SECONDS
-        while not self._job.done() and time.monotonic() < deadline:
+        while not (gone := self._job.done()) and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS / 20)
+        return gone
 
     def _read(self) -> None:
-        while not self._called.wait(LOOK_SECONDS):
+        while not self._called.wait(PENDING_SECONDS):
             if self._job.done():
                 break
         if self._pipe is not None:
@@ -132,7 +137,7 @@ class SlurmWorker(Worker):
             state = str(self._job.get_info(mode="force").get("State", "")).split(" ")[0].upper()
             if state in TAKEN_AWAY or self._job.done() or time.monotonic() > deadline:
                 return state
-            time.sleep(LOOK_SECONDS / 4)
+            time.sleep(LOOK_SECONDS)
         return ""
 
     def _tail(self) -> str:
@@ -175,9 +180,6 @@ class SlurmLauncher(WorkerPool):
     def close(self) -> None:
         """Cancels every job."""
         super().close()
-        if self._cluster == "local":  # whose processes are this one's children
-            for worker in self._jobs.values():
-                worker.wait()
         self._shut()
 
     def _shut(self) -> None:
@@ -193,7 +195,8 @@ class SlurmLauncher(WorkerPool):
     def _hire(self, number: int, slot: Slot, setup: WorkerSetup) -> Worker:
         with self._turn:
             job = self._submit(number, self._premises.place(slot))
-            worker = self._jobs[number] = SlurmWorker(job, number, setup, self._premises.arrived)
+            worker = SlurmWorker(job, setup, self._premises.arrived, here=self._cluster == "local")
+            self._jobs[number] = worker
         return worker
 
     def _submit(self, number: int, place: Place) -> Any:
