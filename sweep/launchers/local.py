@@ -27,6 +27,11 @@ class LocalLauncher(WorkerPool):
         self._logs = TemporaryDirectory(prefix="lora-sweep-")
         super().__init__(setup, slots)
 
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers."""
+        return [worker.pid for worker in self._workers if isinstance(worker, WorkerProcess)]
+
     def close(self) -> None:
         """Ends every worker."""
         super().close()

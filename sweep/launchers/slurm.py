@@ -111,7 +111,7 @@ class SlurmWorker(Worker):
     def _gone(self) -> bool:
         """Whether the job has ended; waits a little."""
         deadline = time.monotonic() + GRACE_SECONDS
-        while not (gone := self._job.done()) and time.monotonic() < deadline:
+        while not (gone := bool(self._job.done())) and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS / 20)
         return gone
 

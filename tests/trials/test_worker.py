@@ -19,10 +19,12 @@ from trials.folders import CHECKPOINT
 from trials.model import BaseModel
 from trials.protocol import (
     Answer,
+    Arrived,
     Command,
     Failed,
     Finished,
     Job,
+    Leaving,
     Message,
     Moved,
     Ready,
@@ -70,6 +72,7 @@ class Process:
     def receive(self) -> Ready | Message:
         """Return what it says next, of whichever job."""
         answer = self.answer()
+        assert not isinstance(answer, Arrived | Leaving)
         return answer.message if isinstance(answer, Told) else answer
 
     def until_closing(self) -> list[Ready | Message]:
