@@ -177,12 +177,20 @@ def connect() -> Any:
 
 
 def _start_here(ray: Any, quiet: dict[str, Any]) -> None:
-    """Starts a cluster of this machine alone, which listens on loopback: Ray's way of doing so on a desktop."""
+    """Starts a cluster of this machine alone, which listens on loopback: Ray's way of doing so on a desktop.
+
+    Raises:
+        SweepError: Ray does not start.
+    """
     from ray._private import ray_constants
 
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # for Ray's own processes
     ray_constants.ENABLE_RAY_CLUSTER = False
-    ray.init(address="local", include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
+    try:
+        ray.init(address="local", include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SweepError(f"Ray does not start on this machine: {reason}") from error
 
 
 def launch_ray(setup: WorkerSetup, slots: Sequence[Slot], _options: SweepOptions, grounds: Grounds) -> RayLauncher:
