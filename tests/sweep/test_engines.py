@@ -1,6 +1,7 @@
 """What may be asked of the launchers that have an engine start their workers, and what is told when it cannot be."""
 
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def asked(launcher: str, *settings: str, workers: int | None = 2, gpus: str = "c
 def jobs_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with submitit and sbatch."""
     monkeypatch.setattr(slurm, "needed", lambda module, launcher, what: None)
-    monkeypatch.setattr(slurm.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
 
 
 def cluster(monkeypatch: pytest.MonkeyPatch, *nodes: dict[str, float]) -> None:
@@ -97,7 +98,7 @@ def test_what_no_job_can_be_is_refused(
 
 
 def test_a_machine_without_slurm_is_told_so(monkeypatch: pytest.MonkeyPatch, jobs_here: None) -> None:
-    monkeypatch.setattr(slurm.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(SweepError, match="sbatch, which this machine does not have"):
         asked("slurm")
     assert len(asked("slurm", "cluster=local")) == 2
