@@ -186,6 +186,7 @@ def _start_here(ray: Any, quiet: dict[str, Any]) -> None:
 
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # for Ray's own processes
     ray_constants.ENABLE_RAY_CLUSTER = False
+    os.environ.setdefault("RAY_worker_niceness", "0")  # else they give way to all else on the machine
     try:
         ray.init(address="local", include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
     except Exception as error:

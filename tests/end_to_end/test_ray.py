@@ -21,7 +21,8 @@ STORE_BYTES = 80 << 20
 @pytest.fixture
 def cluster(driver: Driver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A head without room for a worker; one cluster at a time, since each takes most of a core to start."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Ray's workers give way to all other processes, if they are not told otherwise: tests beside would hold them up.
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
     from ray.cluster_utils import Cluster
 
     with FileLock(tmp_path_factory.getbasetemp().parent / "ray.lock"):
