@@ -3,7 +3,8 @@
 #   make sweep SPACE=sft_lora [MODEL= FROM_STUDY= DATASET= STUDY= STORAGE= N_TRIALS= MAX_STEPS= MAX_SAMPLES= SEED=
 #                              GPUS= GPUS_PER_TRIAL= TRIALS_PER_GPU= PER_DEVICE_TRAIN_BATCH_SIZE=
 #                              SET="knob=value knob=low..high" DESIGN=factorial OVER=knob,knob LEVELS= SEEDS=
-#                              SCALE_LR= EXPAND=1 ADVISOR=0 PRUNER= AUDIT= ARTIFACTS= ARGS=]
+#                              SCALE_LR= EXPAND=1 ADVISOR=0 PRUNER= AUDIT= ARTIFACTS=
+#                              LAUNCHER=local|ray|slurm WORKERS= LAUNCHER_OPTIONS="name=value" ARGS=]
 #   make sanity [SPACE= MODEL= DATASET= SEED= GPUS= SET="knob=value" SCALE_LR= ARGS=]
 #   make dashboard [STORAGE= HOST= PORT= ARTIFACTS=]
 #   make bench [PART=tiny|default] [ROWS=chats|blocks] [REPEATS=3] [PRUNING=off|on|both] [CORES=1]
@@ -20,7 +21,8 @@ PEERS := .venv-peers
 # Shells and compilers set HOST in the environment for purposes of their own.
 $(if $(filter environment%,$(origin HOST)),$(eval override HOST :=))
 # What names and places are asked for is taken as it was typed: make would run what one like $(shell …) holds.
-$(foreach name,SPACE MODEL FROM_STUDY DATASET STUDY STORAGE SET OVER HOST,$(eval override $(name) := $$(value $(name))))
+$(foreach name,SPACE MODEL FROM_STUDY DATASET STUDY STORAGE SET OVER HOST ARTIFACTS \
+	LAUNCHER LAUNCHER_OPTIONS,$(eval override $(name) := $$(value $(name))))
 
 # A value as one word of the shell, whatever is in it; and an option that is only passed when it has a value.
 quote = '$(subst ','\'',$(1))'
@@ -38,7 +40,9 @@ RUN_OPTIONS = $(call option,--space,$(SPACE)) $(call option,--model,$(MODEL)) \
 	$(foreach knob,$(SET),--set $(call quote,$(knob))) $(call option,--scale-lr,$(SCALE_LR)) \
 	$(if $(filter-out 0,$(EXPAND)),--expand) $(if $(filter 0,$(ADVISOR)),--no-advisor) \
 	$(call option,--pruner,$(PRUNER)) $(call option,--audit,$(AUDIT)) \
-	$(call option,--artifacts,$(ARTIFACTS)) $(ARGS)
+	$(call option,--artifacts,$(ARTIFACTS)) \
+	$(call option,--launcher,$(LAUNCHER)) $(call option,--workers,$(WORKERS)) \
+	$(foreach setting,$(LAUNCHER_OPTIONS),--launcher-option $(call quote,$(setting))) $(ARGS)
 SANITY_OPTIONS = $(call option,--space,$(SPACE)) $(call option,--model,$(MODEL)) $(call option,--dataset,$(DATASET)) \
 	$(call option,--seed,$(SEED)) $(call option,--gpus,$(GPUS)) $(call option,--gpus-per-trial,$(GPUS_PER_TRIAL)) \
 	$(call option,--per-device-train-batch-size,$(PER_DEVICE_TRAIN_BATCH_SIZE)) \
@@ -50,7 +54,7 @@ DASHBOARD_OPTIONS = $(call option,--storage,$(STORAGE)) $(call option,--host,$(H
 	bench-expansion bench-advice bench-diagnosis bench-pruning bench-faults soak clean
 
 help:
-	@sed -n 's/^# \{0,1\}//;2,12p' Makefile
+	@sed -n 's/^# \{0,1\}//;2,13p' Makefile
 
 sweep: $(VENV)/.ready
 	@$(if $(SPACE),,echo "make sweep needs a space: make sweep SPACE=sft_lora" >&2; exit 2)

@@ -1,21 +1,19 @@
 """What a sweep is asked for, checked as far as can be without loading a model."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import psutil
 
 from spaces.load import load_space
 from spaces.space import SearchSpace
 from sweep.batch_split import BATCH
 from sweep.budget import REFERENCE_BATCH, Budget, make_budget
 from sweep.design import TPE, Design, factorial
-from sweep.devices import Slot, list_gpus, plan_slots
+from sweep.devices import Slot
 from sweep.errors import SweepError
 from sweep.field_values import check_values
 from sweep.from_study import Start, find_start
+from sweep.launchers.registry import find_launcher
 from sweep.names import check_study_name
 from sweep.options import DEFAULT_TRIALS, SweepOptions
 from sweep.plan import KNOBS, check_searched
@@ -124,22 +122,8 @@ def asked_space(options: SweepOptions) -> SearchSpace:
 
 
 def asked_slots(options: SweepOptions) -> list[Slot]:
-    """The slots that the options lay on this machine's devices."""
-    return plan_slots(
-        options.gpus,
-        options.gpus_per_trial,
-        options.trials_per_gpu,
-        present=list_gpus(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        free_bytes=psutil.virtual_memory().available,
-        threads=asked_threads(),
-    )
-
-
-def asked_threads() -> int | None:
-    """The threads of a process that the user's environment allows, by the variable that all such programs heed."""
-    word = os.environ.get("OMP_NUM_THREADS", "")
-    return int(word) if word.isdecimal() and int(word) > 0 else None
+    """The slots that the options lay on this machine's devices, or that a cluster's engine is to find."""
+    return find_launcher(options.launcher).slots(options)
 
 
 def asked_budget(

@@ -68,6 +68,9 @@ def run(
     force: options.Force = False,
     output: options.Output = DEFAULT_OUTPUT,
     artifacts: options.Artifacts = "",
+    launcher: options.Launcher = "local",
+    workers: options.Workers = None,
+    launcher_option: options.LauncherOptions = None,
 ) -> None:
     """Run a sweep, or go on with one: the same line again continues it to N_TRIALS."""
     from sweep.commands import run_command
@@ -105,6 +108,9 @@ def run(
         force=force,
         output=output,
         artifacts=artifacts,
+        launcher=launcher,
+        workers=workers,
+        launcher_options=tuple(launcher_option or ()),
     )
     raise typer.Exit(run_command(asked))
 
@@ -170,6 +176,9 @@ def confirm(
     trust_remote_code: options.TrustRemoteCode = False,
     output: options.Output = DEFAULT_OUTPUT,
     artifacts: options.Artifacts = "",
+    launcher: options.Launcher = "local",
+    workers: options.Workers = None,
+    launcher_option: options.LauncherOptions = None,
 ) -> None:
     """Run the leaders of a study again at fresh seeds, unpruned: is the winner real?"""
     from sweep.commands import confirm_command
@@ -187,6 +196,9 @@ def confirm(
         output=output,
         artifacts=artifacts,
         seeds=seeds,
+        launcher=launcher,
+        workers=workers,
+        launcher_options=tuple(launcher_option or ()),
     )
     raise typer.Exit(confirm_command(study, asked, top))
 

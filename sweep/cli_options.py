@@ -162,6 +162,29 @@ Artifacts = Annotated[
         envvar="LORA_SWEEP_ARTIFACTS",
     ),
 ]
+Launcher = Annotated[
+    str,
+    typer.Option(
+        "--launcher",
+        help="What starts the workers: local, on this machine; ray, on a Ray cluster; slurm, as jobs.",
+        metavar="local|ray|slurm",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", help="Workers that ray or slurm keeps. Default: as many as the Ray cluster has room for."
+    ),
+]
+LauncherOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--launcher-option",
+        help="ray: cpus. slurm: partition, time, cpus, mem, account, qos, constraint, notice, host, cluster. Can be "
+        "repeated.",
+        metavar="NAME=VALUE",
+    ),
+]
 
 # Those of `sweep import`.
 Value = Annotated[

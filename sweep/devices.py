@@ -23,18 +23,31 @@ class Slot:
         gpus: Indices of its GPUs; empty for the CPU.
         threads: CPU threads of its worker; 0 leaves the library's choice.
         trials: Trials that its worker does at once, on one base model.
+        engine: The launcher whose engine chooses machine and GPUs ("ray"); empty for this machine, whose `gpus` are
+            indices here, where an engine's only count.
+        machine: Slots of an engine that share this number may be on one machine.
     """
 
     gpus: tuple[int, ...]
     threads: int
     trials: int = 1
+    engine: str = ""
+    machine: int = 0
 
     @property
     def label(self) -> str:
-        """For people: "cpu", "gpu 0" or "gpus 0,1"."""
+        """For people: "cpu", "gpu 0" or "gpus 0,1"; of an engine "ray, 1 GPU each"."""
+        if self.engine:
+            count, unit = (len(self.gpus), "GPU") if self.gpus else (self.threads, "CPU core")
+            return f"{self.engine}, {count} {unit}{'' if count == 1 else 's'} each"
         if not self.gpus:
             return "cpu"
         return f"gpu{'s' if len(self.gpus) > 1 else ''} {','.join(map(str, self.gpus))}"
+
+    @property
+    def device(self) -> tuple[str, int, tuple[int, ...]]:
+        """What it shares with the slots of an equal one: a device and its memory."""
+        return self.engine, self.machine, self.gpus
 
 
 def list_gpus() -> list[int]:

@@ -53,6 +53,9 @@ class SweepOptions:
         force: Give the study another name when one of this name is of something else.
         output: The folder of logs and adapters.
         artifacts: Where other machines find pictures, states and adapters (`sweep.store`); empty for the output folder.
+        launcher: What starts workers: a name in `sweep.launchers.registry.LAUNCHERS`.
+        workers: How many, where an engine starts them; None for as many as there is room for.
+        launcher_options: The launcher's own, each like `partition=gpu`.
     """
 
     space: str
@@ -87,12 +90,16 @@ class SweepOptions:
     from_study: str = ""
     output: Path = DEFAULT_OUTPUT
     artifacts: str = ""
+    launcher: str = "local"
+    workers: int | None = None
+    launcher_options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value, least in (
             ("N_TRIALS", self.n_trials, 1),
             ("keep_adapters", self.keep_adapters, 1),
             ("early_stopping_patience", self.early_stopping_patience, 0),
+            ("WORKERS", self.workers, 1),
             ("PER_DEVICE_TRAIN_BATCH_SIZE", self.per_device_train_batch_size, 1),
         ):
             if value is not None and value < least:

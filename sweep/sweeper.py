@@ -22,8 +22,8 @@ from sweep.enqueuing import enqueue_missing
 from sweep.errors import EnvironmentFault, SweepError, TrialInterrupted
 from sweep.expanding import expanded, make_expander, recorded, summarised
 from sweep.faults import explained
-from sweep.launchers.base import Launcher
-from sweep.launchers.local import LocalLauncher
+from sweep.launchers.base import Grounds, Launcher
+from sweep.launchers.registry import find_launcher
 from sweep.machine import MACHINE, Machine, moved_notes, this_machine
 from sweep.memory import Memory
 from sweep.memory_notes import memory_notes
@@ -56,6 +56,7 @@ from sweep.study import (
     start_loss,
     stored_identity,
 )
+from sweep.trial_files import study_folder
 from trials.protocol import Ready
 
 
@@ -100,7 +101,11 @@ def run_sweep(options: SweepOptions, console: Console, prepared: Prepared | None
     setup = worker_setup(options, asked.space, asked.budget, asked.start)
     measured = asked_trials(options.trials_per_gpu) is None
     setup = replace(setup, start_loss=asked.pruner in START_LOSS, busy_tokens=measured)
-    launcher = LocalLauncher(setup, asked.slots)
+    grounds = Grounds(
+        study_folder(options.output, asked.study_name).absolute(),
+        lambda line: say(console, [line], indent=header.INDENT),
+    )
+    launcher = find_launcher(options.launcher).launch(setup, asked.slots, options, grounds)
     try:
         return _run(options, asked, launcher, new_database(), console)
     finally:
@@ -222,7 +227,7 @@ def _fit(options: SweepOptions, asked: Asked, ready: Ready) -> tuple[Scaling, De
         ready=ready,
         seed=options.seed,
         early_stopping_patience=options.early_stopping_patience,
-        sharing=sum(slot.trials for slot in asked.slots) // len({slot.gpus for slot in asked.slots}),
+        sharing=sum(slot.trials for slot in asked.slots) // len({slot.device for slot in asked.slots}),
         rows_at_once=options.per_device_train_batch_size,
     )
     plan.check_targets()

@@ -17,7 +17,7 @@ def _loaded_by(statement: str, modules: tuple[str, ...] = HEAVY) -> set[str]:
 
 
 def test_the_coordinator_never_loads_torch() -> None:
-    modules = ["cli", "commands", "sweeper", "objective", "export", "serve", "launchers.local", "diagnose_command"]
+    modules = ["cli", "commands", "sweeper", "objective", "export", "serve", "launchers.registry", "diagnose_command"]
     modules += ["diagnosis_plots", "sanity_command"]
     assert _loaded_by(f"import {', '.join('sweep.' + module for module in modules)}") == set()
 

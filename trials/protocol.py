@@ -3,7 +3,9 @@
 The coordinator sends a `WorkerSetup` once, then `Job` and `Stop`; closing the pipe ends the worker. The worker
 answers the setup with `Ready` or `Failed`; each job with `Told` messages of its number: `Moved` (a step), `Report`
 (an evaluation) and one closing message, `Finished`, `Saved` or `Failed`. Several jobs may be under way at once. What a
-worker learns of its device's room it tells as `Limits`, and takes as such what others have learnt.
+worker learns of its device's room it tells as `Limits`, and takes as such what others have learnt. A worker on a
+machine that a cluster's engine chose says `Arrived` before anything else, and `Leaving` when the engine takes the
+machine back.
 """
 
 import traceback
@@ -252,5 +254,36 @@ class Told:
     message: Message
 
 
-Answer = Ready | Failed | Told | Limits
+@dataclass(frozen=True)
+class Place:
+    """Where a worker is to be that a cluster's engine starts on a machine of its choice.
+
+    Attributes:
+        folder: The coordinator's working folder, from which relative paths are seen where a machine has it too.
+        sign: A file in OUTPUT: a machine on which it lies shares that folder.
+        gpus: GPUs that the engine gives the worker; 0 for the CPU.
+        threads: CPU threads; 0 leaves the library's choice.
+    """
+
+    folder: Path
+    sign: Path
+    gpus: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """The process of worker `number` runs on `machine`; `shares` says whether OUTPUT is the coordinator's there."""
+
+    number: int
+    machine: str
+    shares: bool
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """The worker is being taken away: it saves its jobs at their next evaluation, takes no other, and ends."""
+
+
+Answer = Ready | Failed | Told | Limits | Arrived | Leaving
 Command = WorkerSetup | Job | Stop | Limits

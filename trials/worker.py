@@ -13,21 +13,36 @@ import signal
 import sys
 import threading
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
-from trials.protocol import Answer, Command, Failed, Job, Limits, Ready, Stop, WorkerSetup
+from trials.protocol import Answer, Command, Failed, Job, Leaving, Limits, Ready, Stop, WorkerSetup
 
 if TYPE_CHECKING:
+    from trials.crew import Crew
     from trials.data import PreparedData
     from trials.model import BaseModel
+
+
+class Pipe(Protocol):
+    """The worker's end of what connects it with its coordinator."""
+
+    def recv(self) -> Any:
+        """Waits for a `Command`; `EOFError` or `OSError` when there is nobody any more."""
+        ...
+
+    def send(self, answer: Answer, /) -> None:
+        """Says something; `OSError` when there is nobody any more."""
+        ...
 
 
 class Worker:
     """Answers the commands of one coordinator."""
 
-    def __init__(self, pipe: Connection) -> None:
+    def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
-        self._commands: queue.Queue[Job | Stop | Limits] = queue.Queue()
+        # One whose `put` may be called by a signal's handler.
+        self._commands: queue.SimpleQueue[Job | Stop | Limits | Leaving] = queue.SimpleQueue()
+        self._leaving = False
 
     def serve(self) -> None:
         """Loads what the first message asks for, then does jobs until the pipe closes."""
@@ -47,8 +62,23 @@ class Worker:
         with contextlib.suppress(BrokenError):
             while True:
                 while crew.idle or not self._commands.empty():
-                    crew.take(self._commands.get())
+                    if crew.idle and self._leaving:
+                        return
+                    self._obey(crew, self._commands.get())
                 crew.advance()
+
+    def leave(self) -> None:
+        """Has the worker save its jobs at their next evaluation and end; a signal's handler may call it."""
+        self._commands.put(Leaving())
+
+    def _obey(self, crew: "Crew", command: Job | Stop | Limits | Leaving) -> None:
+        if not isinstance(command, Leaving):
+            crew.take(command)
+        elif not self._leaving:
+            self._leaving = True
+            self._send(command)
+        if self._leaving:
+            crew.take(Stop(save=True))
 
     def _listen(self) -> None:
         """Takes commands while jobs run. The closed pipe ends the process, in mid-step if need be."""

@@ -1,12 +1,26 @@
 """What every launcher and every run of one can do."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from trials.config import TrialConfig
 from trials.protocol import Finished, Limits, Moved, Ready
 from trials.report import Report
+
+
+@dataclass(frozen=True)
+class Grounds:
+    """What a launcher may use that starts workers on other machines.
+
+    Attributes:
+        folder: The study's, on this machine.
+        tell: Says something to the user.
+    """
+
+    folder: Path
+    tell: Callable[[str], None]
 
 
 class Run(Protocol):
@@ -61,13 +75,16 @@ class Launcher(Protocol):
         """Starts a run in `folder`, waiting for a free place if need be.
 
         Raises:
-            SweepError: A place cannot load model and data any more.
-            WorkerDied: A place was lost while it loaded them.
+            SweepError: A place cannot load model and data, or not those that the first one did.
+            TrialInterrupted: It was told to stop.
         """
         ...
 
     def stop(self, *, save: bool) -> None:
-        """Asks all running trials to stop: at their next evaluation with a checkpoint if `save`, else now."""
+        """Asks all running trials to stop: at their next evaluation with a checkpoint if `save`, else now.
+
+        None begins any more.
+        """
         ...
 
     def close(self) -> None:

@@ -6,55 +6,34 @@ its environment before torch is imported, and nothing of the coordinator is in i
 
 import contextlib
 import os
-import queue
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from sweep.devices import Slot
-from sweep.errors import SweepError, WorkerDied
+from sweep.errors import WorkerDied
+from sweep.launchers.worker import Worker
 from trials.failure import class_of_death
-from trials.protocol import Answer, Command, Failed, Job, Limits, Message, Moved, Ready, Told, WorkerSetup
-from trials.report import Report
+from trials.protocol import Answer, Command, WorkerSetup
 
 # Seconds that a worker has for ending by itself once its pipe is closed, before it is killed.
 GRACE_SECONDS = 3.0
 # Characters of a dead worker's log that are kept as the reason.
 TAIL_CHARACTERS = 2000
 
-# What does not close a job.
-ONGOING = (Moved, Report)
-# What is said of one job, and at last that its worker died.
-Inbox = queue.SimpleQueue[Message | WorkerDied]
 
+class WorkerProcess(Worker):
+    """One worker, read in a thread of its own."""
 
-class WorkerProcess:
-    """One worker: what it says is read in a thread of its own and given to the job that it is about."""
-
-    def __init__(
-        self, slot: Slot, setup: WorkerSetup, log: Path, on_limits: Callable[[Limits], None] = lambda limits: None
-    ) -> None:
-        """Starts the process and sends it what to load; does not wait.
-
-        Args:
-            slot: Where it runs.
-            setup: What it loads.
-            log: Where what it prints goes.
-            on_limits: Told what it learns of its device's room, in a thread of the worker's own.
-        """
-        self._log, self._on_limits = log, on_limits
+    def __init__(self, slot: Slot, setup: WorkerSetup, log: Path) -> None:
+        """Starts the process and sends it what to load; does not wait."""
+        super().__init__()
+        self._log = log
         self._sending = threading.Lock()
-        self._reading = threading.Lock()
-        self._inboxes: dict[int, Inbox] = {}
-        self._died: WorkerDied | None = None
-        self._closing = False
-        self._loaded = threading.Event()
-        self._ready: Ready | SweepError | WorkerDied | None = None
         self._pipe, theirs = Pipe()
         with log.open("ab") as stderr, theirs:
             self._process = subprocess.Popen(
@@ -76,31 +55,14 @@ class WorkerProcess:
         """The process's id."""
         return self._process.pid
 
-    def ready(self) -> Ready:
-        """Waits until model and data are loaded.
-
-        Raises:
-            SweepError: They cannot be.
-            WorkerDied: The process ended before they were.
-        """
-        self._loaded.wait()
-        if isinstance(self._ready, Ready):
-            return self._ready
-        raise self._ready or SweepError(f"worker {self.pid} said nothing")
+    @property
+    def name(self) -> str:
+        """The worker and its process."""
+        return f"worker {self.pid}"
 
     def alive(self) -> bool:
         """Whether the process runs and can be spoken to."""
-        return self._died is None and self._process.poll() is None
-
-    def begin(self, job: Job) -> Inbox:
-        """Gives the worker a job; what it says of it comes to the inbox."""
-        inbox = Inbox()
-        with self._reading:
-            self._inboxes[job.number] = inbox
-            if self._died is not None:
-                inbox.put(self._died)
-        self.send(job)
-        return inbox
+        return super().alive() and self._process.poll() is None
 
     def send(self, command: Command) -> None:
         """Sends a command; that a worker is dead is told to its jobs."""
@@ -110,7 +72,7 @@ class WorkerProcess:
     def close(self, grace: float = GRACE_SECONDS) -> None:
         """Closes the pipe, which ends the worker; kills it when it is not gone after `grace` seconds."""
         self._closing = True
-        _hang_up(self._pipe)
+        hang_up(self._pipe)
         try:
             self._process.wait(grace)
         except subprocess.TimeoutExpired:
@@ -127,38 +89,21 @@ class WorkerProcess:
                 answer: Answer = self._pipe.recv()
             except (EOFError, OSError):
                 break
-            if isinstance(answer, Told):
-                with self._reading:
-                    self._inboxes[answer.number].put(answer.message)
-                    if not isinstance(answer.message, ONGOING):
-                        del self._inboxes[answer.number]
-            elif isinstance(answer, Limits):
-                self._on_limits(answer)
-            else:
-                self._ready = answer if isinstance(answer, Ready) else _refusal(answer)
-                self._loaded.set()
+            self._take(answer)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE_SECONDS)
         status = self._process.poll()
-        died = WorkerDied(
-            self._how_it_ended(), self._tail(), orderly=status == 0 or self._closing, failure=class_of_death(status)
-        )
-        with self._reading:
-            self._died = died
-            for inbox in self._inboxes.values():
-                inbox.put(died)
-        if not self._loaded.is_set():
-            self._ready = died
-            self._loaded.set()
+        orderly = status == 0 or self._closing
+        self._lose(WorkerDied(self._how_it_ended(), self._tail(), orderly=orderly, failure=class_of_death(status)))
 
     def _how_it_ended(self) -> str:
         code = self._process.poll()
         if code is None:
-            return f"worker {self.pid} closed its pipe"
+            return f"{self.name} closed its pipe"
         if code == 0:
-            return f"worker {self.pid} ended, as another of its trials broke"
+            return f"{self.name} ended, as another of its trials broke"
         how = f"signal {-code}" if code < 0 else f"exit status {code}"
-        return f"worker {self.pid} died ({how}{', perhaps out of memory' if code == -9 else ''})"
+        return f"{self.name} died ({how}{', perhaps out of memory' if code == -9 else ''})"
 
     def _tail(self) -> str:
         with contextlib.suppress(OSError):
@@ -166,11 +111,7 @@ class WorkerProcess:
         return ""
 
 
-def _refusal(failed: Failed) -> SweepError:
-    return SweepError(failed.message if failed.expected else f"{failed.message}\n{failed.detail}")
-
-
-def _hang_up(pipe: Connection) -> None:
+def hang_up(pipe: Connection) -> None:
     """Ends a connection for both sides and for whoever reads it here: closing alone would leave a reader waiting."""
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(pipe.fileno())) as line:
         line.shutdown(socket.SHUT_RDWR)

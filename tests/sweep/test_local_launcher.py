@@ -13,11 +13,13 @@ import trials
 from sweep.devices import Slot
 from sweep.errors import SweepError, WorkerDied
 from sweep.launchers import local
-from sweep.launchers.local import MOST_LOADS, LocalLauncher
+from sweep.launchers.local import LocalLauncher
+from sweep.launchers.pool import MOST_LOADS, PooledRun
+from sweep.launchers.worker import Worker
 from sweep.launchers.worker_process import WorkerProcess
 from trials.config import TrialConfig
 from trials.failure import FailureClass
-from trials.protocol import Finished, Job, Limits, WorkerSetup
+from trials.protocol import Command, DeviceFacts, Finished, Job, Limits, ModelFacts, Ready, WorkerSetup
 
 # Seconds after which something that should have happened has not.
 PATIENCE = 60
@@ -55,6 +57,9 @@ READY = """
 facts = ModelFacts("m", "llama", 1, 1, 1, 1, (), "fp32", "f")
 pipe.send(Ready(facts, {"dataset": "chats", "fingerprint": "d"}, DeviceFacts("cpu", 2, 1)))
 """
+
+
+READY_MESSAGE = Ready(ModelFacts("m", "llama", 1, 1, 1, 1, (), "fp32", "f"), {}, DeviceFacts("cpu", 2, 1))
 
 
 @pytest.fixture
@@ -121,6 +126,14 @@ def test_workers_that_die_while_they_load_are_replaced_so_many_times(
         launcher.close()
 
 
+def kill_first(launcher: LocalLauncher) -> None:
+    """Kills the first worker, and waits until it is gone."""
+    worker = launcher._workers[0]
+    assert isinstance(worker, WorkerProcess)
+    os.kill(worker.pid, 9)
+    worker._process.wait()
+
+
 def test_what_one_worker_learns_of_its_room_is_told_to_all_also_to_later_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,8 +163,7 @@ def test_what_one_worker_learns_of_its_room_is_told_to_all_also_to_later_ones(
         first, other = launcher.pids
         assert told(other) == "64"
         assert launcher.limits == Limits(tokens=64)
-        os.kill(first, 9)
-        launcher._workers[0]._process.wait()
+        kill_first(launcher)
         for _ in range(2):  # one of them is done by the one that is new
             assert list(launcher.start(TrialConfig(), tmp_path, lambda moved: None)) == []
         assert launcher.pids[0] != first
@@ -178,8 +190,7 @@ def test_a_later_worker_that_loads_something_else_is_refused(
     launcher = LocalLauncher(SETUP, [Slot((), 1)])
     try:
         launcher.ready()
-        os.kill(launcher.pids[0], 9)
-        launcher._workers[0]._process.wait()
+        kill_first(launcher)
         with pytest.raises(SweepError, match=f"{words} changed while the sweep ran"):
             launcher.start(TrialConfig(), tmp_path, lambda moved: None)
     finally:
@@ -200,7 +211,7 @@ def test_what_is_said_of_a_job_comes_to_that_job_alone(start: Callable[[str], Li
 def test_a_run_is_closed_when_its_worker_has_let_go_of_it(start: Callable[[str], Line]) -> None:
     line = start(READY + "job, stop = pipe.recv(), pipe.recv()\npipe.send(Told(stop.number, FINISHED))\ntime.sleep(60)")
     released = list[int]()
-    run = local.LocalRun(line.worker, line.job, lambda: released.append(1), lambda moved: None)
+    run = PooledRun(line.worker, line.job, lambda: released.append(1), lambda moved: None)
     run.close()
     run.close()
     assert run.finished == Finished(1, early=False)
@@ -224,23 +235,28 @@ def test_a_worker_that_does_not_listen_is_killed(start: Callable[[str], Line]) -
     assert not line.worker.alive()
 
 
-class Silent:
+class Silent(Worker):
     """A worker that is there."""
 
-    def __init__(self, slot: Slot, setup: WorkerSetup, log: Path, on_limits: object) -> None:
-        self.jobs = list[Job]()
+    def __init__(self, slot: Slot, setup: WorkerSetup, log: Path) -> None:
+        super().__init__()
+        self.jobs, self.setup, self.slot = list[Job](), setup, slot
+        self._take(READY_MESSAGE)
 
-    def alive(self) -> bool:
-        return True
+    @property
+    def name(self) -> str:
+        return "a silent worker"
 
-    def ready(self) -> None:
-        pass
-
-    def begin(self, job: Job) -> None:
-        self.jobs.append(job)
+    def send(self, command: Command) -> None:
+        if isinstance(command, Job):
+            self.jobs.append(command)
 
     def close(self) -> None:
         pass
+
+
+def silent(launcher: LocalLauncher) -> list[Silent]:
+    return [worker for worker in launcher._workers if isinstance(worker, Silent)]
 
 
 def test_every_worker_has_a_trial_before_one_has_two(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -251,10 +267,10 @@ def test_every_worker_has_a_trial_before_one_has_two(monkeypatch: pytest.MonkeyP
     assert launcher.slots == 6
     for count in range(1, 7):
         launcher.start(TrialConfig(), tmp_path, lambda moved: None)
-        done = [len(worker.jobs) for worker in launcher._workers]  # type: ignore[attr-defined]
+        done = [len(worker.jobs) for worker in silent(launcher)]
         assert sum(done) == count
         assert max(done) - min(done) <= 1
-    numbers = [job.number for worker in launcher._workers for job in worker.jobs]  # type: ignore[attr-defined]
+    numbers = [job.number for worker in silent(launcher) for job in worker.jobs]
     assert len(set(numbers)) == 6
     launcher.close()
 
@@ -265,14 +281,12 @@ def test_one_worker_measures_the_loss_before_training_if_it_is_asked_for(
 ) -> None:
     setups = list[WorkerSetup]()
 
-    class Worker:
-        def __init__(self, slot: Slot, setup: WorkerSetup, log: Path, on_limits: object) -> None:
+    class Noted(Silent):
+        def __init__(self, slot: Slot, setup: WorkerSetup, log: Path) -> None:
+            super().__init__(slot, setup, log)
             setups.append(setup)
 
-        def close(self) -> None:
-            pass
-
-    monkeypatch.setattr(local, "WorkerProcess", Worker)
+    monkeypatch.setattr(local, "WorkerProcess", Noted)
     setup = WorkerSetup("", "", "sft", 64, None, 16, 0, "auto", None, 0, False, Path(), start_loss=asked)
     LocalLauncher(setup, [Slot((), 1), Slot((), 1), Slot((), 1)]).close()
     assert [setup.start_loss for setup in setups] == [asked, False, False]
@@ -283,3 +297,15 @@ def test_one_worker_measures_the_loss_before_training_if_it_is_asked_for(
 
 def test_a_slot_is_told_by_its_devices() -> None:
     assert [Slot((), 1).label, Slot((0,), 0).label, Slot((0, 1), 0).label] == ["cpu", "gpu 0", "gpus 0,1"]
+    remote = [Slot((), 1, engine="ray"), Slot((), 2, engine="slurm"), Slot((0,), 2, engine="ray")]
+    assert [slot.label for slot in remote] == [
+        "ray, 1 CPU core each",
+        "slurm, 2 CPU cores each",
+        "ray, 1 GPU each",
+    ]
+
+
+def test_workers_that_an_engine_starts_are_not_taken_for_one_device() -> None:
+    apart = [Slot((0,), 1, engine="ray", machine=number) for number in range(3)]
+    assert len({slot.device for slot in apart}) == 3
+    assert Slot((), 1).device == Slot((), 1).device

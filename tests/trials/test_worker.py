@@ -20,10 +20,12 @@ from trials.folders import CHECKPOINT
 from trials.model import BaseModel
 from trials.protocol import (
     Answer,
+    Arrived,
     Command,
     Failed,
     Finished,
     Job,
+    Leaving,
     Limits,
     Message,
     Moved,
@@ -73,6 +75,7 @@ class Process:
         """Return what it says next, of whichever job."""
         answer = self.answer()
         assert not isinstance(answer, Limits), "everything fits"
+        assert not isinstance(answer, Arrived | Leaving), "no engine started it"
         return answer.message if isinstance(answer, Told) else answer
 
     def until_closing(self) -> list[Ready | Message]:
