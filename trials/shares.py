@@ -127,11 +127,13 @@ class AdaptedLinear(torch.autograd.Function):
         kept = []
         for part, a, b in zip(parts, factors[::2], factors[1::2], strict=True):
             low = part.dropped(flat[part.begin : part.end]) @ a.t()
-            y[done : part.begin].zero_()
+            if part.begin > done:
+                y[done : part.begin].zero_()
             y[part.begin : part.end].addmm_(low, b.t(), beta=0, alpha=part.scale)
             kept += [a, b, low]
             done = part.end
-        y[done:].zero_()
+        if done < len(y):
+            y[done:].zero_()
         y.addmm_(flat, weight.t())
         if bias is not None:
             y += bias

@@ -105,7 +105,8 @@ def _starts(event: Any) -> bool:
 
 
 def _is_work(name: str) -> bool:
-    return name.startswith("aten::") and not name.startswith("aten::empty") and name[6:] not in IDLE.split()
+    made = ("aten::empty", "aten::new_empty")
+    return name.startswith("aten::") and not name.startswith(made) and name[6:] not in IDLE.split()
 
 
 def main(given: Sequence[str] | None = None) -> None:
