@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 
 from sweep.artifacts import Artifacts
 from sweep.contenders import HORIZON, PROGRESS, START, WARMUP
-from sweep.errors import SweepError, TrialFailed, TrialInterrupted, TrialParked, WorkerDied
+from sweep.errors import SweepError, TrialFailed, TrialInterrupted, TrialLost, TrialParked, WorkerDied
 from sweep.follow import Ending, Follower
 from sweep.judging import Judge
 from sweep.launchers.base import Launcher
 from sweep.memory import Memory
 from sweep.plan import Plan, suggest
 from sweep.progress import Progress, StudyView, TrialView
-from sweep.recovery import OWNER, first_number, lost_numbers, this_process
+from sweep.recovery import first_number, lost_numbers
 from sweep.results import Results, target_name
 from sweep.scaling import usual_learning_rate
 from sweep.study import best_trial, finished_trials
@@ -26,6 +27,7 @@ from sweep.trial_diagnosis import diagnose_trial, logged_curve
 from sweep.trial_files import delete_adapter, delete_checkpoints, trial_folder, write_config
 from sweep.untrained import check_constraints, check_memory
 from trials.config import TrialConfig
+from trials.protocol import Moved
 from trials.schedule import learning_progress, report_steps, warmup_steps
 
 # Times that a trial is continued on a new worker when its worker died, before it counts as failed.
@@ -50,6 +52,7 @@ class Session:
         audit: Share of the condemned trials that run on all the same.
         to_begin: Trials that are still to be begun.
         memory: What is known of the device's.
+        lost: Trials of this process that another machine has now.
         stopping: Set when no trial should begin or be tried again.
     """
 
@@ -64,6 +67,7 @@ class Session:
     audit: float = 0.0
     to_begin: int = 0
     memory: Memory = field(default_factory=Memory)
+    lost: set[int] = field(default_factory=set)
     stopping: threading.Event = field(default_factory=threading.Event)
     ending: threading.Lock = field(default_factory=threading.Lock)
 
@@ -77,9 +81,7 @@ def make_objective(session: Session) -> Callable[[optuna.Trial], float]:
     """Returns the function that Optuna minimises: a trial's best evaluation loss, in nats per token."""
 
     def objective(trial: optuna.Trial) -> float:
-        continued = OWNER in trial.user_attrs
-        # First of all, so that a trial that is not begun, or broken off, is known to be nobody's.
-        trial.set_user_attr(OWNER, this_process())
+        continued = HORIZON in trial.user_attrs
         if session.stopping.is_set():
             raise TrialInterrupted
         params = session.plan.space.walk(lambda parameter: suggest(trial, parameter))
@@ -128,6 +130,21 @@ class OneTrial:
         self._follower = Follower(trial, self._folder, self._view, session.results, session.progress, judge)
 
     def run(self) -> float:
+        """Trains; the best evaluation loss.
+
+        Raises:
+            TrialLost: Another machine has the trial now; as UpdateFinishedTrialError where Optuna was first to notice.
+            TrialPruned, TrialFailed, WorkerDied, TrialInterrupted, TrialParked: As `_run` does.
+        """
+        try:
+            return self._run()
+        except (TrialLost, UpdateFinishedTrialError):
+            view = self._view
+            view.state, view.reason = "lost", "this machine was silent for too long, and another has the trial now"
+            self._session.progress.trial_ended(view)
+            raise
+
+    def _run(self) -> float:
         """Trains; the best evaluation loss.
 
         Raises:
@@ -200,7 +217,7 @@ class OneTrial:
         """Trains on one worker after another while they die; each goes on from the last checkpoint."""
         session, deaths = self._session, 0
         while True:
-            run = session.launcher.start(self._config, self._folder, self._follower.on_step)
+            run = session.launcher.start(self._config, self._folder, self._on_step)
             if session.stopping.is_set():
                 session.launcher.stop(save=True)  # the stop came before the start
             session.progress.trial_started(self._view)
@@ -215,6 +232,11 @@ class OneTrial:
                 session.progress.say(f"trial {self._trial.number}: {error}; going on with a new worker")
             finally:
                 run.close()
+
+    def _on_step(self, moved: Moved) -> None:
+        if self._view.number in self._session.lost:
+            raise TrialLost
+        self._follower.on_step(moved)
 
     def _end(self, ending: Ending) -> None:
         """Records an ending in our tables, the dashboard, the folder and the view; not yet in Optuna."""

@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from sweep.patience import Patience, patient
 from trials.config import TrialConfig
 from trials.curve import LearningCurve
 from trials.finding import Diagnosis
@@ -80,11 +81,16 @@ diagnoses_table = sa.Table(
 
 
 class Results:
-    """Reads and writes one study's rows. Safe to use from several threads."""
+    """Reads and writes one study's rows. Safe to use from several threads.
 
-    def __init__(self, engine: Engine, study_name: str) -> None:
-        self._engine, self._study = engine, study_name
+    Attributes:
+        patience: Waits for the database while it is away; the storage's own, so that an outage is one for both.
+    """
 
+    def __init__(self, engine: Engine, study_name: str, patience: Patience | None = None) -> None:
+        self._engine, self._study, self.patience = engine, study_name, patience or Patience()
+
+    @patient
     def start_trial(
         self, number: int, config: TrialConfig, params: Mapping[str, Any], folder: str, total_steps: int
     ) -> None:
@@ -108,6 +114,7 @@ class Results:
                 keys = {"study_name": self._study, "trial_number": number}
                 connection.execute(trials_table.insert().values(**keys, **row, started=_now()))
 
+    @patient
     def add_report(self, number: int, report: Report) -> None:
         """Records an evaluation; one that is there already, from before a resume, is left."""
         values = {**dataclasses.asdict(report), "study_name": self._study, "trial_number": number}
@@ -116,6 +123,7 @@ class Results:
             if connection.execute(sa.select(reports_table.c.step).where(where)).first() is None:
                 connection.execute(reports_table.insert().values(values))
 
+    @patient
     def end_trial(
         self,
         number: int,
@@ -132,6 +140,7 @@ class Results:
         with self._engine.begin() as connection:
             connection.execute(self._update(number).values(row))
 
+    @patient
     def diagnosed(self, number: int, diagnosis: Diagnosis) -> None:
         """Records what a trial's curve shows, anew when it is there already."""
         table, keys = diagnoses_table, {"study_name": self._study, "trial_number": number}
@@ -141,6 +150,7 @@ class Results:
             if connection.execute(sa.update(table).where(where).values(row)).rowcount == 0:
                 connection.execute(table.insert().values(**keys, **row))
 
+    @patient
     def diagnoses(self) -> dict[int, dict[str, Any]]:
         """What the study's curves show (`Diagnosis.to_dict`), by trial."""
         table = diagnoses_table
@@ -149,13 +159,18 @@ class Results:
             rows = connection.execute(query.order_by(table.c.trial_number)).all()
         return {row.trial_number: row.diagnosis for row in rows}
 
-    def close_failed(self, numbers: Iterable[int]) -> None:
-        """Marks trials as failed that failed while nothing could be written here: a full disk, say."""
-        table = trials_table
-        for number in numbers:
-            broken_off = self._update(number).where(table.c.state.in_(("running", "parked", "interrupted")))
-            with self._engine.begin() as connection:
-                connection.execute(broken_off.values(state="failed", reason="broke off with its session", ended=_now()))
+    @patient
+    def close_failed(self, numbers: Iterable[int], reason: str = "broke off with its session") -> None:
+        """Marks trials as failed that Optuna has as failed, and that are something else here.
+
+        They failed while nothing could be written here, on a full disk, say; or were lost while they were being ended.
+        """
+        table, failed = trials_table, set(numbers)
+        of_study = table.c.study_name == self._study
+        with self._engine.begin() as connection:
+            others = connection.scalars(sa.select(table.c.trial_number).where(of_study, table.c.state != "failed"))
+            for number in sorted(failed.intersection(others)):
+                connection.execute(self._update(number).values(state="failed", reason=reason, ended=_now()))
 
     def add_imported(self, knobs: Sequence[Mapping[str, Any]], losses: Sequence[float], reasons: Sequence[str]) -> None:
         """Records runs that were made elsewhere as complete trials 0, 1, …; what a table does not tell stays empty."""
@@ -174,6 +189,7 @@ class Results:
         with self._engine.begin() as connection:
             connection.execute(trials_table.insert(), rows)
 
+    @patient
     def trials(self) -> list[dict[str, Any]]:
         """Every trial's row, by number."""
         query = sa.select(trials_table).where(trials_table.c.study_name == self._study)
@@ -181,6 +197,7 @@ class Results:
             rows = connection.execute(query.order_by(trials_table.c.trial_number)).mappings()
             return [dict(row) for row in rows]
 
+    @patient
     def curve(self, number: int) -> LearningCurve:
         """A trial's whole curve."""
         query = sa.select(reports_table).where(self._report_where(number)).order_by(reports_table.c.evaluation)
@@ -188,6 +205,7 @@ class Results:
             rows = connection.execute(query).mappings().all()
         return LearningCurve([_report(row) for row in rows])
 
+    @patient
     def rows_spent_and_saved(self) -> tuple[int, int]:
         """Training rows that complete and pruned trials saw, and those that pruning saved; batches differ in rows."""
         last = (

@@ -9,6 +9,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep import searching
+from sweep.claims import take_up
 from sweep.contenders import PARKED, is_parked
 from sweep.errors import SweepError, TrialFailed, TrialInterrupted
 from sweep.objective import delete_losing_adapters
@@ -256,9 +257,9 @@ def test_nor_is_another_machine_waited_for_that_was_lost(tmp_path: Path, monkeyp
 
 def test_a_trial_that_another_machine_took_up_is_left_to_it(tmp_path: Path) -> None:
     sweep = parked_sweep(tmp_path)
-    first = searching._take_up(sweep.study, 1)
+    first = take_up(sweep.study, 1)
     assert first is not None
-    assert searching._take_up(sweep.study, 1) is None
+    assert take_up(sweep.study, 1) is None
     sweep.study.tell(first, 2.0)
-    assert searching._take_up(sweep.study, 1) is None
+    assert take_up(sweep.study, 1) is None
     assert sweep.trial(1).user_attrs[PARKED] is False

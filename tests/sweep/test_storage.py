@@ -15,7 +15,8 @@ from optuna.trial import TrialState, create_trial
 
 from sweep.contenders import PARKED
 from sweep.errors import SweepError
-from sweep.storage import SweepStorage, check_storage, open_storage, parse_url, shown
+from sweep.storage import check_storage, open_storage, parse_url, shown
+from sweep.sweep_storage import SweepStorage
 from tests.sweep.fakes import new_storage
 
 THREADS = 8
