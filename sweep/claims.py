@@ -200,7 +200,7 @@ def _tally(session: Session, study_id: int) -> Tally:
     trials, attribute = TrialModel, TrialUserAttributeModel
     of_study = trials.study_id == study_id
     by_state = sa.select(trials.state, sa.func.count()).where(of_study).group_by(trials.state)
-    counts: dict[TrialState, int] = {state: count for state, count in session.execute(by_state)}
+    counts: dict[TrialState, int] = {row[0]: row[1] for row in session.execute(by_state)}
     ended = (TrialState.COMPLETE, TrialState.PRUNED)
     untrained = sa.select(sa.func.count()).join(attribute, attribute.trial_id == trials.trial_id)
     untrained = untrained.select_from(trials).where(of_study, trials.state.in_(ended), attribute.key == INFEASIBLE)

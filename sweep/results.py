@@ -206,6 +206,17 @@ class Results:
         return LearningCurve([_report(row) for row in rows])
 
     @patient
+    def curves(self) -> dict[int, LearningCurve]:
+        """Every trial's whole curve, by its number, read at once."""
+        table = reports_table
+        query = sa.select(table).where(table.c.study_name == self._study)
+        found: dict[int, list[Report]] = {}
+        with self._engine.connect() as connection:
+            for row in connection.execute(query.order_by(table.c.trial_number, table.c.evaluation)).mappings():
+                found.setdefault(row["trial_number"], []).append(_report(row))
+        return {number: LearningCurve(reports) for number, reports in found.items()}
+
+    @patient
     def rows_spent_and_saved(self) -> tuple[int, int]:
         """Training rows that complete and pruned trials saw, and those that pruning saved; batches differ in rows."""
         last = (

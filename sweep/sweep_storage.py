@@ -125,6 +125,20 @@ class SweepStorage(RDBStorage):
         except IntegrityError as error:
             raise DuplicatedStudyError(f"there is a study {name!r} already") from error
 
+    def best_value(self, study_id: int) -> float | None:
+        """The lowest value of a study's complete trials, read alone; None before the first."""
+        query = (
+            sa.select(sa.func.min(TrialValueModel.value))
+            .join(TrialModel, TrialModel.trial_id == TrialValueModel.trial_id)
+            .where(TrialModel.study_id == study_id, TrialModel.state == TrialState.COMPLETE)
+        )
+
+        def read() -> float | None:
+            with Session(self.engine) as session:
+                return session.scalar(query)
+
+        return self.patience.run(read)
+
     def marks(self, study_id: int, after: int) -> list[tuple[int, TrialState, int]]:
         """By what it is known whether a trial has changed: of those that go on or wait, and all that came after one.
 

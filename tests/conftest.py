@@ -1,5 +1,34 @@
+from collections.abc import Iterator
+from hashlib import sha256
+
 import hypothesis
+import pytest
+
+from tests.postgres import Postgres, bin_folder
 
 # A limit in time would fail on a machine that is busy with something else.
 hypothesis.settings.register_profile("lora-sweep", deadline=None)
 hypothesis.settings.load_profile("lora-sweep")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips what needs a PostgreSQL where none is installed."""
+    if bin_folder() is None:
+        for item in items:
+            if item.get_closest_marker("postgres"):
+                item.add_marker(pytest.mark.skip(reason="no initdb here: apt-get install postgresql"))
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A PostgreSQL that runs."""
+    server = Postgres(tmp_path_factory.mktemp("postgres"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres, request: pytest.FixtureRequest) -> str:
+    """An empty database's address, password included."""
+    return postgres.new_database(f"test-{sha256(request.node.nodeid.encode()).hexdigest()[:16]}")
