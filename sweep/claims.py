@@ -134,12 +134,18 @@ def give_sign_of_life(storage: SweepStorage, trial_id: int, owner: Mapping[str, 
 def fail_silent(study: optuna.Study) -> dict[int, int | None]:
     """Fails the trials whose machine has given no sign of life for too long, and has a copy of each wait.
 
+    None is while the database was away so shortly before that no machine could have given one.
+
     Returns:
         By the number of each trial that was lost the copy's; None for one that has taken too many machines down.
     """
     storage, found = backend(study), dict[int, int | None]()
+    grace = storage.grace_period or 2 * (storage.heartbeat_interval or 0)
 
     def lose(session: Session, trial_id: int) -> tuple[int, int | None] | None:
+        owner = session.scalar(_attribute(trial_id, OWNER))
+        if owner is not None and is_this_process(json.loads(owner)):
+            return None  # this process slept, and is awake again
         if not set_state(session, trial_id, TrialState.FAIL):
             return None  # it has ended, or another machine was first
         lost = storage._build_frozen_trial_from_trial_model(session.get_one(TrialModel, trial_id))
@@ -148,7 +154,10 @@ def fail_silent(study: optuna.Study) -> dict[int, int | None]:
             return lost.number, None
         return lost.number, int(storage._get_prepared_new_trial(study._study_id, copy, session).number)
 
-    for trial_id in storage._get_stale_trial_ids(study._study_id):
+    silent = storage._get_stale_trial_ids(study._study_id)
+    if not silent or storage.patience.was_away(grace) or _is_just_up(storage, grace):
+        return {}
+    for trial_id in silent:
         pair = storage.exclusively(study._study_id, functools.partial(lose, trial_id=trial_id))
         found |= dict([pair] if pair else [])
     return found
@@ -164,6 +173,19 @@ def add_missing(study: optuna.Study, missing: Callable[[], Iterable[Mapping[str,
             storage._get_prepared_new_trial(study._study_id, waiting, session)
 
     storage.exclusively(study._study_id, add)
+
+
+def _is_just_up(storage: SweepStorage, seconds: float) -> bool:
+    """Whether the server was started less than so many seconds ago."""
+    if storage.engine.dialect.name != "postgresql":
+        return False
+    up = sa.text("SELECT extract(epoch FROM now() - pg_postmaster_start_time())")
+
+    def read() -> bool:
+        with storage.engine.connect() as connection:
+            return float(connection.execute(up).scalar_one()) < seconds
+
+    return storage.patience.run(read)
 
 
 def _copy(lost: FrozenTrial) -> FrozenTrial | None:
@@ -247,6 +269,11 @@ def _own(session: Session, trial_id: int, owner: Mapping[str, Any]) -> None:
     beat = sa.update(life).where(life.trial_id == trial_id).values(heartbeat=sa.func.current_timestamp())
     if update(session, beat) == 0:
         session.execute(sa.insert(life).values(trial_id=trial_id, heartbeat=sa.func.current_timestamp()))
+
+
+def _attribute(trial_id: int, key: str) -> sa.Select[tuple[str]]:
+    attribute = TrialUserAttributeModel
+    return sa.select(attribute.value_json).where(attribute.trial_id == trial_id, attribute.key == key)
 
 
 def _set_attribute(session: Session, trial_id: int, key: str, value: Any) -> None:

@@ -39,6 +39,7 @@ class Patience:
         self.say: Callable[[str], None] = lambda _line: None
         self._lock = threading.Lock()
         self._since: float | None = None
+        self._last: float | None = None
         self._told = False
         self._ended = threading.Event()
 
@@ -60,12 +61,21 @@ class Patience:
                 self._back()
                 return result
 
+    def note(self) -> None:
+        """Takes note of an outage that somebody else has met."""
+        self._last = time.monotonic()
+
+    def was_away(self, within: float) -> bool:
+        """Whether there was an outage in the last so many seconds."""
+        return self._last is not None and time.monotonic() - self._last < within
+
     def end(self) -> None:
         """Waits no more: the user wants to stop now."""
         self._ended.set()
 
     def _wait(self, pause: float, error: Exception) -> bool:
         """Waits a while; False when it has lasted too long."""
+        self.note()
         with self._lock:
             now = time.monotonic()
             if self._since is None:
@@ -84,6 +94,7 @@ class Patience:
     def _back(self) -> None:
         if self._since is None:
             return
+        self.note()
         with self._lock:
             told, self._since, self._told = self._told, None, False
         if told:

@@ -25,7 +25,7 @@ TICK_SECONDS = 1.0
 
 def this_process() -> dict[str, Any]:
     """Names this process so that a later one can tell whether it lives; a pid alone may be used again."""
-    return {"host": _host(), "pid": os.getpid(), "started": _started(psutil.Process())}
+    return {"host": _host(), "pid": os.getpid(), "started": started_after_boot(psutil.Process())}
 
 
 def _host() -> str:
@@ -38,7 +38,7 @@ def _host() -> str:
     return " ".join(found)
 
 
-def _started(process: psutil.Process) -> float:
+def started_after_boot(process: psutil.Process) -> float:
     """Seconds from the boot to a process's start, which no setting of the clock moves.
 
     psutil reckons the start from the time of the boot that it read last, and that one moves with the clock.
@@ -104,7 +104,7 @@ def _is_orphan(trial: FrozenTrial) -> bool:
         return False
     try:
         process = psutil.Process(owner["pid"])
-        another = abs(_started(process) - owner["started"]) > TICK_SECONDS
+        another = abs(started_after_boot(process) - owner["started"]) > TICK_SECONDS
         return another or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True

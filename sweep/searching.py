@@ -130,8 +130,9 @@ class Search:
         """Has the trials of lost machines go on: those of this one under their own numbers, others as copies."""
         put_back_interrupted(self._study)
         for number, copy in fail_silent(self._study).items():
-            goes_on = "it took as many down as a trial may" if copy is None else f"trial {copy} goes on"
-            self._session.results.close_failed([number], f"its machine was lost; {goes_on}")
+            goes_on = "the third that it was on" if copy is None else f"trial {copy} goes on"
+            if copy is None:  # else the copy says so when it begins; till then the lost one's files are kept
+                self._session.results.close_failed([number], f"its machine was lost, {goes_on}")
             self._session.progress.say(f"trial {number}: no sign of life from its machine; {goes_on}")
 
     def _waits_for_others(self) -> bool:
@@ -197,8 +198,8 @@ class Search:
         except TrialParked:
             trial.set_user_attr(PARKED, True)
             put_back(self._study, trial)
-        except UpdateFinishedTrialError:
-            raise
+        except (UpdateFinishedTrialError, OSError, *FAULTS):
+            raise  # nothing is known against the trial: it can go on
         except optuna.TrialPruned:
             self._ended(trial, TrialState.PRUNED)
         except (TrialFailed, WorkerDied):
@@ -234,7 +235,8 @@ class Search:
                 try:
                     alive = give_sign_of_life(storage, trial._trial_id, owner)
                 except FAULTS:
-                    continue  # the database is away; the slot's own calls wait for it, and say so
+                    storage.patience.note()
+                    continue  # the slot's own calls wait for the database, and say so
                 if not alive and not over.is_set():
                     self._session.lost.add(trial.number)
                     return

@@ -135,7 +135,8 @@ class SweepStorage(RDBStorage):
 
         def read() -> float | None:
             with Session(self.engine) as session:
-                return session.scalar(query)
+                found: float | None = session.scalar(query)
+                return found
 
         return self.patience.run(read)
 

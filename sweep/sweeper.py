@@ -15,6 +15,7 @@ from sweep.artifacts import Artifacts
 from sweep.asked import Asked, Prepared, check, make_design, worker_setup
 from sweep.batch_split import batch_limit, batch_notes
 from sweep.checks import faults
+from sweep.claims import tally
 from sweep.data_checks import data_checks
 from sweep.design import Cell, Design
 from sweep.devices import asked_trials
@@ -292,7 +293,9 @@ def _search(session: Session, study: optuna.Study, cells: Sequence[Cell], search
     while not session.stopping.is_set():
         if not isinstance(study.pruner, TrendPromotion):
             unpark(study)
-        if len(finished_trials(study)) >= session.total or (cells and not enqueue_missing(study, cells)):
+        if len(finished_trials(study)) >= session.total:
+            return
+        if cells and not enqueue_missing(study, cells) and not tally(study).elsewhere:
             return
         search.run(session.total)
         watch.raise_if_hopeless()

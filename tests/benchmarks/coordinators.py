@@ -21,6 +21,7 @@ from typing import Any, cast
 
 import optuna
 import sqlalchemy as sa
+from optuna.distributions import CategoricalDistribution
 from optuna.exceptions import DuplicatedStudyError
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
@@ -139,6 +140,9 @@ def fill(storage: SweepStorage, trials: int) -> None:
     study, plan = made_study(storage), make_plan(make_space())
     study.set_user_attr(SOURCE, {"space": "demo", "model": "", "dataset": "", "expand": False, "start_loss": 3.5})
     results, knobs = Results(storage.engine, "demo"), ranges(plan.space)
+    knobs |= {
+        knob.name: CategoricalDistribution(knob.options) for knob in plan.space.search if isinstance(knob, Choice)
+    }
     chance = random.Random(0)
     drawn = [plan.space.walk(lambda parameter: _draw(parameter, chance)) for _ in range(20)]
     rows = []

@@ -55,9 +55,7 @@ def finished(found: list[optuna.trial.FrozenTrial]) -> int:
     return sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in found)
 
 
-def wait_for(
-    storage: str, number: int, reports: int, *, states: tuple[TrialState, ...] = (TrialState.RUNNING,)
-) -> None:
+def wait_for(storage: str, number: int, reports: int, state: TrialState = TrialState.RUNNING) -> None:
     """Waits until a trial is in one of the states and has so many reports."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
@@ -65,10 +63,10 @@ def wait_for(
             found = trials(storage)
         except Exception:  # noqa: BLE001 - there is no study yet
             found = []
-        if len(found) > number and found[number].state in states and len(found[number].intermediate_values) >= reports:
+        if len(found) > number and found[number].state == state and len(found[number].intermediate_values) >= reports:
             return
         time.sleep(0.2)
-    raise AssertionError(f"trial {number} was never in {states} with {reports} reports")
+    raise AssertionError(f"trial {number} was never {state.name} with {reports} reports")
 
 
 def test_two_machines_share_a_study(driver: Driver, second: Driver, storage: str) -> None:
@@ -112,7 +110,7 @@ def test_a_machine_that_slept_loses_its_trial_and_takes_another(driver: Driver, 
         process.send_signal(signal.SIGSTOP)
     try:
         other = start(second, storage, "--n-trials", "4", *LONG, **beats)
-        wait_for(storage, 0, 1, states=(TrialState.FAIL,))
+        wait_for(storage, 0, 1, TrialState.FAIL)
     finally:
         for process in asleep:
             process.send_signal(signal.SIGCONT)

@@ -1,5 +1,6 @@
 """Claims on a study's trials, in SQLite and PostgreSQL alike: the total is exact, and no trial runs twice."""
 
+import contextlib
 import multiprocessing
 import os
 import random
@@ -15,9 +16,11 @@ from optuna.exceptions import DuplicatedStudyError
 from optuna.storages._rdb.models import TrialHeartbeatModel
 from optuna.trial import TrialState
 
+from sweep import claims
 from sweep.claims import claim, fail_silent, give_sign_of_life, take_up, tally
 from sweep.contenders import PARKED
 from sweep.enqueuing import MOST_TRIES, enqueue_missing
+from sweep.patience import Patience
 from sweep.recovery import OWNER, put_back
 from sweep.storage import open_storage
 from sweep.study import INFEASIBLE
@@ -40,7 +43,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def storage(url: str) -> Iterator[SweepStorage]:
+def storage(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[SweepStorage]:
+    monkeypatch.setattr(claims, "_is_just_up", lambda *_: False)
     opened = open_storage(url, create=True)
     yield opened
     opened.engine.dispose()
@@ -55,6 +59,13 @@ def study(storage: SweepStorage) -> optuna.Study:
 def begin(study: optuna.Study, total: int = 100, *, draw: bool = True) -> optuna.Trial:
     trial = claim(study, total, draw=draw)
     assert trial is not None
+    return trial
+
+
+def begin_elsewhere(study: optuna.Study, total: int = 100) -> optuna.Trial:
+    """Another machine's."""
+    trial = begin(study, total)
+    trial.set_user_attr(OWNER, {**trial.user_attrs[OWNER], "host": "elsewhere"})
     return trial
 
 
@@ -126,7 +137,7 @@ def test_a_claim_names_its_owner_and_is_alive_at_once(study: optuna.Study) -> No
 
 
 def test_a_silent_trial_is_failed_and_a_copy_of_it_waits(study: optuna.Study) -> None:
-    lost = begin(study, 1)
+    lost = begin_elsewhere(study, 1)
     lost.suggest_float("x", 0, 1)
     lost.report(2.0, 1)
     silence(study, lost)
@@ -139,16 +150,39 @@ def test_a_silent_trial_is_failed_and_a_copy_of_it_waits(study: optuna.Study) ->
 
 
 def test_a_continued_trial_that_was_silent_before_is_not_lost(study: optuna.Study) -> None:
-    trial = begin(study)
+    trial = begin_elsewhere(study)
     silence(study, trial)
     put_back(study, trial)
-    begin(study)
+    begin_elsewhere(study)
     assert fail_silent(study) == {}
+
+
+def test_nobody_is_lost_who_could_not_give_a_sign(study: optuna.Study) -> None:
+    own, other = begin(study), begin_elsewhere(study)
+    silence(study, own)
+    assert fail_silent(study) == {}, "this process slept, and is awake again"
+    silence(study, other)
+    backend(study).patience.note()
+    assert fail_silent(study) == {}, "the database was away a moment ago"
+    backend(study).patience = Patience()
+    assert list(fail_silent(study)) == [1]
+
+
+@pytest.mark.postgres
+def test_a_server_that_has_just_been_started_fails_nobody(postgres_url: str) -> None:
+    storage = open_storage(postgres_url, create=True)
+    storage.add_study("demo", "loss", {}, [])
+    study = optuna.load_study(study_name="demo", storage=storage)
+    silence(study, begin_elsewhere(study))
+    storage.grace_period = 10**6
+    assert not storage._get_stale_trial_ids(study._study_id) or fail_silent(study) == {}
+    assert claims._is_just_up(storage, 10**6)
+    assert not claims._is_just_up(storage, 0)
 
 
 def test_what_takes_machines_down_is_left_failed_at_last(study: optuna.Study) -> None:
     for number in range(3):
-        silence(study, begin(study, 1))
+        silence(study, begin_elsewhere(study, 1))
         assert fail_silent(study) == {number: number + 1 if number < 2 else None}
     assert begin(study, 1).number == 3
     assert states(study) == [FAIL, FAIL, FAIL, RUNNING]
@@ -174,10 +208,8 @@ def _search(url: str, place: int) -> None:
     """One coordinator without training: a third of its trials fail, another third is pruned."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage, chance = open_storage(url, create=True), random.Random(place)
-    try:
+    with contextlib.suppress(DuplicatedStudyError):
         storage.add_study("demo", "loss", {}, [{"x": 0.5}])
-    except DuplicatedStudyError:
-        pass
     study = optuna.load_study(study_name="demo", storage=storage, sampler=optuna.samplers.RandomSampler(seed=place))
     while tally(study).finished < TOTAL:
         trial = claim(study, TOTAL)

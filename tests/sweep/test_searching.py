@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep import searching
-from sweep.claims import take_up
+from sweep.claims import claim, take_up
 from sweep.contenders import PARKED, is_parked
 from sweep.errors import SweepError, TrialFailed, TrialInterrupted
 from sweep.objective import delete_losing_adapters
@@ -206,7 +206,7 @@ def test_an_error_that_is_not_a_trials_own_ends_the_search_and_is_raised(tmp_pat
 
 def test_an_error_in_looking_for_a_trial_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = promoting(tmp_path, FIRST, slots=2)
-    monkeypatch.setattr(sweep.study, "ask", lambda: 1 / 0)
+    monkeypatch.setattr(sweep.storage, "_get_prepared_new_trial", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         sweep.run(1)
 
@@ -216,7 +216,8 @@ def test_an_error_in_looking_for_a_trial_is_raised(tmp_path: Path, monkeypatch: 
 
 def of_another_machine(sweep: FakeSweep, loss: float) -> optuna.Trial:
     """A trial that runs there and has reported."""
-    trial = optuna.Trial(sweep.study, sweep.storage.create_new_trial(sweep.study._study_id))
+    trial = claim(sweep.study, 100)
+    assert trial is not None
     trial.set_user_attr(OWNER, this_process() | {"host": "another"})
     trial.report(loss, 1)
     return trial
