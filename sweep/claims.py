@@ -271,7 +271,7 @@ def _own(session: Session, trial_id: int, owner: Mapping[str, Any]) -> None:
         session.execute(sa.insert(life).values(trial_id=trial_id, heartbeat=sa.func.current_timestamp()))
 
 
-def _attribute(trial_id: int, key: str) -> sa.Select[tuple[str]]:
+def _attribute(trial_id: int, key: str) -> sa.Select[str]:
     attribute = TrialUserAttributeModel
     return sa.select(attribute.value_json).where(attribute.trial_id == trial_id, attribute.key == key)
 

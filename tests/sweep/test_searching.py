@@ -3,10 +3,11 @@
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweep import searching
 from sweep.claims import claim, take_up
@@ -17,7 +18,8 @@ from sweep.pruners import TrendPromotion
 from sweep.recovery import OWNER, put_back_own, this_process
 from sweep.searching import Search, parked_count, unpark
 from sweep.stopping import MOST_FAILURES_IN_A_ROW, FailureWatch
-from tests.sweep.fakes import Event, FakeSweep, curve
+from sweep.sweep_storage import backend
+from tests.sweep.fakes import Event, FakeSweep, curve, moved
 from trials.folders import ADAPTER, CHECKPOINT
 
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage")
@@ -264,3 +266,60 @@ def test_a_trial_that_another_machine_took_up_is_left_to_it(tmp_path: Path) -> N
     sweep.study.tell(first, 2.0)
     assert take_up(sweep.study, 1) is None
     assert sweep.trial(1).user_attrs[PARKED] is False
+
+
+def lose(sweep: FakeSweep, number: int) -> None:
+    """Another machine finds a trial's owner silent: it is failed, and a copy of it waits."""
+    lost = sweep.trial(number)
+    backend(sweep.study).set_trial_state_values(lost._trial_id, FAIL)
+    attributes = {"failed_trial": number, "retry_history": [number], **lost.system_attrs}
+    sweep.study.add_trial(
+        create_trial(
+            state=TrialState.WAITING,
+            params=lost.params,
+            distributions=lost.distributions,
+            user_attrs=lost.user_attrs,
+            system_attrs=attributes,
+        )
+    )
+
+
+def test_a_trial_that_was_lost_is_stopped_at_its_next_report_and_another_is_taken(tmp_path: Path) -> None:
+    sweep = promoting(tmp_path)
+    sweep.launcher.plays += [[*FIRST[:2], lambda: lose(sweep, 0), *FIRST[2:]], FIRST]
+    sweep.session.total = 1
+    sweep.run(9)
+    assert states(sweep) == [FAIL, COMPLETE]
+    assert sweep.launcher.runs[0].closed
+    assert [row["state"] for row in sweep.results.trials()] == ["failed", "complete"]
+    assert sweep.row(0)["reason"] == "its machine was lost; trial 1 goes on"
+    assert len(sweep.results.curve(1).reports) == 5
+    assert "trial 0  lost" in sweep.said.getvalue()
+
+
+def test_a_lost_trial_is_stopped_at_its_next_step(tmp_path: Path) -> None:
+    sweep = promoting(tmp_path)
+    after = [moved(5), *FIRST[2:]]
+    sweep.launcher.plays += [[*FIRST[:2], lambda: lose(sweep, 0), lambda: sweep.session.lost.add(0), *after], FIRST]
+    sweep.session.total = 1
+    sweep.run(9)
+    assert states(sweep) == [FAIL, COMPLETE]
+    assert len(sweep.results.curve(0).reports) == 2
+
+
+def test_what_was_lost_while_it_was_being_ended_does_not_count_here(tmp_path: Path) -> None:
+    """Its end was written to our table before Optuna refused it."""
+    sweep = promoting(tmp_path, FIRST, FIRST)
+    sweep.session.total = 1
+    end, ended = sweep.results.end_trial, list[int]()
+
+    def end_late(number: int, state: str, **told: Any) -> None:
+        end(number, state, **told)
+        if state == "complete" and not ended:
+            ended.append(number)
+            lose(sweep, number)
+
+    sweep.results.end_trial = end_late  # type: ignore[method-assign]
+    sweep.run(9)
+    assert states(sweep) == [FAIL, COMPLETE]
+    assert [row["state"] for row in sweep.results.trials()] == ["failed", "complete"]
