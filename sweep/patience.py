@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
@@ -42,6 +42,10 @@ class Patience:
         self._last: float | None = None
         self._told = False
         self._ended = threading.Event()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As a storage travels to another process: what has happened here stays here."""
+        return Patience, (self.seconds,)
 
     def run(self, action: Callable[[], Result]) -> Result:
         """Does something until the database lets it; it must do no harm when it is done twice.

@@ -299,7 +299,7 @@ def test_a_trial_that_was_lost_is_stopped_at_its_next_report_and_another_is_take
 
 def test_a_lost_trial_is_stopped_at_its_next_step(tmp_path: Path) -> None:
     sweep = promoting(tmp_path)
-    after = [moved(5), *FIRST[2:]]
+    after: list[Event] = [moved(5), *FIRST[2:]]
     sweep.launcher.plays += [[*FIRST[:2], lambda: lose(sweep, 0), lambda: sweep.session.lost.add(0), *after], FIRST]
     sweep.session.total = 1
     sweep.run(9)
