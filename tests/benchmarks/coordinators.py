@@ -208,13 +208,13 @@ def main(asked: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder, server = Path(name), None
         if bin_folder() is not None:
-            server = Postgres(folder / "postgres")
+            server = Postgres()
             server.start()
         try:
             measure(folder, server, options)
         finally:
             if server is not None:
-                server.stop()
+                server.close()
 
 
 def measure(folder: Path, server: Postgres | None, options: argparse.Namespace) -> None:

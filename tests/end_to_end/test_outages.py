@@ -29,12 +29,14 @@ def _assert_whole(storage: str, count: int = 2) -> None:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Postgres]:
+def server() -> Iterator[Postgres]:
     """A PostgreSQL that a test may stop."""
-    made = Postgres(tmp_path / "server")
-    made.start()
-    yield made
-    made.stop()
+    made = Postgres()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
 
 
 def test_a_locked_file_is_waited_for(driver: Driver, tmp_path: Path) -> None:
