@@ -10,7 +10,14 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
+from sqlalchemy.exc import (
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+    PendingRollbackError,
+    SQLAlchemyError,
+    TimeoutError,
+)
 
 from sweep.errors import SweepError
 
@@ -120,8 +127,8 @@ def is_outage(error: BaseException) -> bool:
     """Whether the same again may succeed later: the server or its connection is gone, or a file is locked."""
     if isinstance(error, StorageInternalError) and error.__cause__ is not None:
         error = error.__cause__
-    if isinstance(error, TimeoutError):
-        return True  # every connection of the pool is in use
+    if isinstance(error, (TimeoutError, PendingRollbackError)):
+        return True  # every connection of the pool is in use; or one was cut in the middle of a commit
     if not isinstance(error, DBAPIError):
         return False
     if isinstance(error.orig, sqlite3.Error):

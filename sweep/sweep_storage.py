@@ -1,5 +1,7 @@
 """Optuna's storage as several coordinators share it: nothing is handed out twice, and it waits for its database."""
 
+import contextlib
+import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -24,7 +26,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from sweep.contenders import is_parked
-from sweep.patience import Patience, patient
+from sweep.patience import FAULTS, Patience, patient
 
 Result = TypeVar("Result")
 # Where Optuna keeps the names of a study's values.
@@ -159,6 +161,21 @@ class SweepStorage(RDBStorage):
         return self.patience.run(read)
 
 
+def _by_a_fresh_session(method: Callable[..., Result]) -> Callable[..., Result]:
+    """Has the next try begin a session of its own: one whose connection was cut in a commit is of no more use."""
+
+    @functools.wraps(method)
+    def call(self: SweepStorage, *args: Any, **options: Any) -> Result:
+        try:
+            return method(self, *args, **options)
+        except FAULTS:
+            with contextlib.suppress(*FAULTS):
+                self.remove_session()
+            raise
+
+    return call
+
+
 # What Optuna's cache of a storage asks of it. That a new trial is made twice, when a connection is cut between the
 # commit and its answer, makes one that waits: none is begun beyond the total (`sweep.claims`).
 for _name in (
@@ -183,7 +200,7 @@ for _name in (
     "set_trial_system_attr",
     "set_trial_user_attr",
 ):
-    setattr(SweepStorage, _name, patient(getattr(RDBStorage, _name)))
+    setattr(SweepStorage, _name, patient(_by_a_fresh_session(getattr(RDBStorage, _name))))
 
 
 def set_state(session: Session, trial_id: int, state: TrialState) -> bool:

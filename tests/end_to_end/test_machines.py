@@ -19,7 +19,8 @@ from tests.end_to_end.driver import PATIENCE_SECONDS, Driver
 pytestmark = pytest.mark.slow
 DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 SHORT = ("--max-steps", "3", "--pruner", "none")
-LONG = ("--max-steps", "60", "--pruner", "none", "--set", "effective_batch_size=16", "--set", "lora_rank=8")
+# 72 rows, seen 30 times: 135 steps.
+LONG = ("--max-steps", "135", "--pruner", "none", "--set", "effective_batch_size=16", "--set", "num_train_epochs=30")
 
 
 @pytest.fixture(params=DATABASES)

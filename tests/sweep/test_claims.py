@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import random
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from sweep.recovery import OWNER, put_back
 from sweep.storage import open_storage
 from sweep.study import INFEASIBLE
 from sweep.sweep_storage import SweepStorage, backend
+from tests.postgres import Postgres
 from tests.sweep.fakes import new_storage
 
 PROCESSES, TOTAL = 6, 20
@@ -199,6 +201,35 @@ def test_a_trial_ends_once(study: optuna.Study) -> None:
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
         backend(study).set_trial_state_values(trial._trial_id, COMPLETE, [1.0])
     assert study.trials[0].values is None
+
+
+@pytest.mark.postgres
+def test_connections_that_are_cut_at_any_moment_lose_nothing(postgres: Postgres, postgres_url: str) -> None:
+    storage = open_storage(postgres_url, create=True)
+    storage.add_study("demo", "loss", {}, [])
+    study = optuna.load_study(study_name="demo", storage=storage, sampler=optuna.samplers.RandomSampler(seed=0))
+    name, over, cut = postgres_url.rpartition("/")[2], threading.Event(), list[object]()
+
+    def cuts() -> None:
+        while not over.wait(0.02):
+            cut.extend(postgres.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"))
+
+    thread = threading.Thread(target=cuts)
+    thread.start()
+    try:
+        while (trial := claim(study, 12)) is not None:
+            x = trial.suggest_float("x", 0, 1)
+            for step in range(5):
+                trial.report(x + step, step)
+            study.tell(trial, x)
+    finally:
+        over.set()
+        thread.join()
+    assert len(cut) > 5
+    assert states(study) == [COMPLETE] * 12
+    for trial in study.get_trials():
+        assert trial.intermediate_values == {step: trial.params["x"] + step for step in range(5)}
+        assert trial.value == trial.params["x"]
 
 
 # --- many processes

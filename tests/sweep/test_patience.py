@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import IntegrityError, OperationalError, TimeoutError
+from sqlalchemy.exc import IntegrityError, OperationalError, PendingRollbackError, TimeoutError
 
 from sweep import patience
 from sweep.errors import SweepError
@@ -51,7 +51,9 @@ def failing(*errors: Exception) -> Callable[[], str]:
     return action
 
 
-@pytest.mark.parametrize("error", [AWAY, wrapped(AWAY), LOCKED, STALE, TimeoutError("pool limit")])
+@pytest.mark.parametrize(
+    "error", [AWAY, wrapped(AWAY), LOCKED, STALE, TimeoutError("pool limit"), PendingRollbackError("cut in a commit")]
+)
 def test_an_outage_is_waited_for(error: Exception) -> None:
     assert is_outage(error)
     assert Patience(60).run(failing(error, error, error)) == "done"
