@@ -227,9 +227,9 @@ def test_connections_that_are_cut_at_any_moment_lose_nothing(postgres: Postgres,
         thread.join()
     assert len(cut) > 5
     assert states(study) == [COMPLETE] * 12
-    for trial in study.get_trials():
-        assert trial.intermediate_values == {step: trial.params["x"] + step for step in range(5)}
-        assert trial.value == trial.params["x"]
+    for done in study.get_trials():
+        assert done.intermediate_values == {step: done.params["x"] + step for step in range(5)}
+        assert done.value == done.params["x"]
 
 
 # --- many processes
