@@ -209,10 +209,17 @@ def test_connections_that_are_cut_at_any_moment_lose_nothing(postgres: Postgres,
     storage.add_study("demo", "loss", {}, [])
     study = optuna.load_study(study_name="demo", storage=storage, sampler=optuna.samplers.RandomSampler(seed=0))
     name, over, cut = postgres_url.rpartition("/")[2], threading.Event(), list[object]()
+    went_on, chance = threading.Event(), random.Random(0)
 
     def cuts() -> None:
-        while not over.wait(0.02):
-            cut.extend(postgres.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"))
+        """Once in the middle of whatever comes after each step: a slow machine must get on between two."""
+        while not over.is_set():
+            if went_on.wait(0.01):
+                went_on.clear()
+                time.sleep(0.02 * chance.random())
+                cut.extend(
+                    postgres.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+                )
 
     thread = threading.Thread(target=cuts)
     thread.start()
@@ -221,6 +228,7 @@ def test_connections_that_are_cut_at_any_moment_lose_nothing(postgres: Postgres,
             x = trial.suggest_float("x", 0, 1)
             for step in range(5):
                 trial.report(x + step, step)
+                went_on.set()
             study.tell(trial, x)
     finally:
         over.set()
