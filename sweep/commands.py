@@ -15,6 +15,7 @@ from spaces.load import list_spaces, load_space
 from spaces.parameter import Choice, Parameter
 from sweep.advice_words import advice_words
 from sweep.audit import audit_words
+from sweep.claims import tally
 from sweep.compare_study import ended_trials
 from sweep.confirm import CONFIRMS
 from sweep.confirm_words import chosen_run
@@ -25,13 +26,14 @@ from sweep.expanding import expanded_plain, recorded, summarised
 from sweep.export import check_format, export
 from sweep.exports.winner import Winner, choose
 from sweep.failure_words import survived, with_failures
+from sweep.faults import explained
 from sweep.importance import importance_words, importances
 from sweep.observations import observe
 from sweep.options import DEFAULT_STORAGE, SweepOptions
 from sweep.results import Results
 from sweep.say import program, say
 from sweep.storage import open_storage, shown
-from sweep.study import IDENTITY, IMPORTED, SOURCE, best_trial, finished_trials, load_study, start_loss
+from sweep.study import IDENTITY, IMPORTED, SOURCE, finished_trials, load_study, start_loss
 from sweep.summary import next_steps, summary
 from sweep.table import table
 from sweep.trial_diagnosis import diagnosis_words
@@ -73,7 +75,8 @@ def _ended(outcome: "Outcome", options: SweepOptions, console: Console) -> int:
         saved = f"{outcome.saved} trial{'' if outcome.saved == 1 else 's'} saved"
         say(console, [f"{saved}, {outcome.finished} finished. Go on with the same line."])
         return INTERRUPTED
-    say(console, ["", *_findings(outcome.study_name, options.storage, SHOWN_AT_END)])
+    with explained(options.storage):
+        say(console, ["", *_findings(outcome.study_name, options.storage, SHOWN_AT_END)])
     confirmable = options.design != CONFIRM and outcome.complete > 1
     told = next_steps(outcome.study_name, options.storage, DEFAULT_STORAGE, program(), confirmable=confirmable)
     say(console, ["", *told])
@@ -95,9 +98,9 @@ def list_command(storage: str) -> None:
         what = (
             f"{identity['space']['name']}, {identity['model']['name']}, {identity['data']['name']}" if identity else "?"
         )
-        leader = best_trial(study)
-        best = f"best {leader.value:.3f}" if leader else "no complete trial"
-        lines.append(f"{name}   {len(finished_trials(study))} finished, {best}   {what}")
+        value = opened.best_value(study._study_id)
+        best = "no complete trial" if value is None else f"best {value:.3f}"
+        lines.append(f"{name}   {tally(study).finished} finished, {best}   {what}")
     say(Console(), lines or [f"no study in {shown(storage)} yet"])
 
 

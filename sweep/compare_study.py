@@ -1,5 +1,6 @@
 """What a comparison reads of a study, and what it says: in words, and as plain data for programs."""
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,11 +28,11 @@ def ended_trials(
         space: The study's space as plain data (`SearchSpace.to_dict`).
         start: The loss before training, in nats per token, where it is known.
     """
-    found = []
+    found, curves = [], results.curves()
     for row in rows:
         if row["state"] not in ("complete", "pruned"):
             continue
-        curve = results.curve(row["trial_number"])
+        curve = curves.get(row["trial_number"]) or LearningCurve()
         losses = curve.eval_losses
         best = curve.best
         value = row["value"] if row["value"] is not None else None if best is None else best.eval_loss
@@ -50,8 +51,12 @@ def _progress(config: Mapping[str, Any] | None, curve: LearningCurve) -> list[fl
     if config is None or not curve.reports:
         return []
     last, scheduler, warmup = curve.reports[-1], config["lr_scheduler_type"], config["warmup_ratio"]
-    steps = report_steps(last.total_steps, last.total_evaluations)
-    return learning_progress(scheduler, warmup, last.total_steps, steps)
+    return list(_learnt(scheduler, warmup, last.total_steps, last.total_evaluations))
+
+
+@functools.cache  # a study's trials have few lengths and schedules
+def _learnt(scheduler: str, warmup: float, total_steps: int, evaluations: int) -> tuple[float, ...]:
+    return tuple(learning_progress(scheduler, warmup, total_steps, report_steps(total_steps, evaluations)))
 
 
 def _plain(value: Any) -> Value:

@@ -6,6 +6,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from sweep.claims import add_missing
 from sweep.design import Cell, key
 
 # Times that a cell is tried when it fails, before the design goes on without it.
@@ -18,15 +19,14 @@ def enqueue_missing(study: optuna.Study, cells: Sequence[Cell]) -> int:
     Returns:
         How many trials wait.
     """
+    add_missing(study, lambda: _missing(study, cells))
+    return len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+
+
+def _missing(study: optuna.Study, cells: Sequence[Cell]) -> list[Cell]:
     there: dict[Any, list[TrialState]] = {}
-    waiting = 0
     for trial in study.get_trials(deepcopy=False):
         params = trial.params or trial.system_attrs.get("fixed_params", {})
         there.setdefault(key(params), []).append(trial.state)
-        waiting += trial.state == TrialState.WAITING
-    for cell in cells:
-        states = there.get(key(cell), [])
-        if all(state == TrialState.FAIL for state in states) and len(states) < MOST_TRIES:
-            study.enqueue_trial(dict(cell))
-            waiting += 1
-    return waiting
+    tried = [(cell, there.get(key(cell), [])) for cell in cells]
+    return [cell for cell, states in tried if all(s == TrialState.FAIL for s in states) and len(states) < MOST_TRIES]

@@ -41,6 +41,10 @@ class TrialParked(BaseException):
     """A trial was stopped at an evaluation, with its state on disk, to be continued if it may still be the best."""
 
 
+class TrialLost(BaseException):
+    """Another machine has a trial now, since this one gave no sign of life for too long."""
+
+
 class TrialInterrupted(BaseException):
     """A trial was saved, or left, to be continued later.
 

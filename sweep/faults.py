@@ -7,6 +7,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from sweep.errors import EnvironmentFault
+from sweep.patience import reason
 from sweep.storage import shown
 
 # What the disk or the database raises, here or in what stands between.
@@ -24,10 +25,6 @@ def explained(storage: str) -> Iterator[None]:
     try:
         yield
     except (OSError, SQLAlchemyError, StorageInternalError) as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        reason = str(getattr(cause, "orig", None) or cause).splitlines()[0]
         raise EnvironmentFault(
-            f"disk or database failed in the middle of the sweep: {reason} (STORAGE {shown(storage)})\n" + MENDED
+            f"disk or database failed in the middle of the sweep: {reason(error)} (STORAGE {shown(storage)})\n" + MENDED
         ) from error

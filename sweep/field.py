@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.contenders import Contender, contender, direction_sign
-from sweep.storage import SweepStorage
+from sweep.sweep_storage import SweepStorage
 
 # Trials that are loaded one by one; of more, all are together.
 MOST_SINGLY = 10

@@ -15,8 +15,9 @@ from sweep.exports.winner import choose, find_adapter
 from sweep.fetching import bring_adapter
 from sweep.options import SweepOptions
 from sweep.results import Results
-from sweep.storage import SweepStorage, open_storage
+from sweep.storage import open_storage
 from sweep.study import FROM, IDENTITY, IMPORTED, SOURCE, differing, load_study
+from sweep.sweep_storage import SweepStorage
 from sweep.table import ranked
 from sweep.trial_files import study_folder
 from trials.default_model import NAME as DEFAULT_MODEL

@@ -18,8 +18,8 @@ from sweep.errors import SweepError
 from sweep.names import check_study_name
 from sweep.results import Results
 from sweep.run_table import RunTable, Value
-from sweep.storage import SweepStorage
 from sweep.study import IDENTITY, IMPORTED, METRIC
+from sweep.sweep_storage import SweepStorage
 from sweep.version import __version__
 
 # A positive knob whose largest value is this many times its smallest was laid out on a logarithmic grid.

@@ -8,13 +8,22 @@ from socket import gethostname
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.afterwards import Afterwards
 from sweep.artifacts import Artifacts
 from sweep.attempts import Attempts
 from sweep.contenders import HORIZON, PROGRESS, START, WARMUP
-from sweep.errors import EnvironmentFault, SweepError, TrialFailed, TrialInterrupted, TrialParked, WorkerDied
+from sweep.errors import (
+    EnvironmentFault,
+    SweepError,
+    TrialFailed,
+    TrialInterrupted,
+    TrialLost,
+    TrialParked,
+    WorkerDied,
+)
 from sweep.faults import MENDED
 from sweep.follow import Ending, Follower
 from sweep.judging import Judge
@@ -22,7 +31,7 @@ from sweep.launchers.base import Launcher, Run
 from sweep.memory import Memory
 from sweep.plan import Plan, suggest
 from sweep.progress import Progress, StudyView, TrialView
-from sweep.recovery import OWNER, first_number, lost_numbers, this_process
+from sweep.recovery import first_number, lost_numbers
 from sweep.results import Results, target_name
 from sweep.scaling import usual_learning_rate
 from sweep.shared import SharedTrials
@@ -32,6 +41,7 @@ from sweep.trial_files import delete_checkpoints, delete_losing_adapters, read_c
 from sweep.untrained import check_constraints, check_memory
 from trials.config import TrialConfig
 from trials.failure import FailureClass
+from trials.protocol import Moved
 from trials.schedule import learning_progress, report_steps, warmup_steps
 
 # The trial's user attribute that says what its curve shows.
@@ -57,6 +67,7 @@ class Session:
         to_begin: Trials that are still to be begun.
         memory: What is known of the device's.
         shared: Where other machines find the trials' states and adapters; None without a store that they reach.
+        lost: Trials of this process that another machine has now.
         stopping: Set when no trial should begin or be tried again.
         afterwards: Does what no next trial should wait for.
     """
@@ -73,6 +84,7 @@ class Session:
     to_begin: int = 0
     memory: Memory = field(default_factory=Memory)
     shared: SharedTrials | None = None
+    lost: set[int] = field(default_factory=set)
     stopping: threading.Event = field(default_factory=threading.Event)
     afterwards: Afterwards = field(default_factory=Afterwards)
 
@@ -86,9 +98,7 @@ def make_objective(session: Session) -> Callable[[optuna.Trial], float]:
     """Returns the function that Optuna minimises: a trial's best evaluation loss, in nats per token."""
 
     def objective(trial: optuna.Trial) -> float:
-        continued = OWNER in trial.user_attrs
-        # First of all, so that a trial that is not begun, or broken off, is known to be nobody's.
-        trial.set_user_attr(OWNER, this_process())
+        continued = HORIZON in trial.user_attrs
         if session.stopping.is_set():
             raise TrialInterrupted
         params = session.plan.space.walk(lambda parameter: suggest(trial, parameter))
@@ -140,6 +150,21 @@ class OneTrial:
         )
 
     def run(self) -> float:
+        """Trains; the best evaluation loss.
+
+        Raises:
+            TrialLost: Another machine has the trial now; as UpdateFinishedTrialError where Optuna was first to notice.
+            TrialPruned, TrialFailed, WorkerDied, TrialInterrupted, TrialParked: As `_run` does.
+        """
+        try:
+            return self._run()
+        except (TrialLost, UpdateFinishedTrialError):
+            view = self._view
+            view.state, view.reason = "lost", "this machine was silent for too long, and another has the trial now"
+            self._session.progress.trial_ended(view)
+            raise
+
+    def _run(self) -> float:
         """Trains; the best evaluation loss.
 
         Raises:
@@ -244,13 +269,18 @@ class OneTrial:
             EnvironmentFault: A new worker does not find what the first one found; the trial is not to blame.
         """
         try:
-            return self._session.launcher.start(self._config, self._folder, self._follower.on_step)
+            return self._session.launcher.start(self._config, self._folder, self._on_step)
         except SweepError as error:
             raise EnvironmentFault(f"no new worker can be started: {error}\n{MENDED}") from error
 
     def _share(self) -> None:
         if self._session.shared is not None:
             self._session.shared.send(self._folder, self._config)
+
+    def _on_step(self, moved: Moved) -> None:
+        if self._view.number in self._session.lost:
+            raise TrialLost
+        self._follower.on_step(moved)
 
     def _end(self, ending: Ending) -> None:
         """Records an ending in our tables, the dashboard, the folder and the view; not yet in Optuna."""

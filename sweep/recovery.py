@@ -4,8 +4,11 @@ A trial says in its user attributes which process runs it. A process of this mac
 dead at once; for other machines Optuna's heartbeats decide (see `sweep.storage`).
 """
 
+import contextlib
 import os
 import socket
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -16,13 +19,32 @@ from optuna.trial import FrozenTrial, TrialState
 from sweep.contenders import is_parked
 
 OWNER = "owner"
-# A process's start is reckoned from the time of the boot, which moves when the system's clock is set right.
-CLOCK_SECONDS = 5.0
+# Two readings of a process's start may differ by the clock's ticks.
+TICK_SECONDS = 1.0
 
 
 def this_process() -> dict[str, Any]:
     """Names this process so that a later one can tell whether it lives; a pid alone may be used again."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
+    return {"host": _host(), "pid": os.getpid(), "started": started_after_boot(psutil.Process())}
+
+
+def _host() -> str:
+    """This machine since its boot, and this container: in another one a process's id is another process's."""
+    found = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        found.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()[:8])
+    with contextlib.suppress(OSError):
+        found.append(str(os.readlink("/proc/self/ns/pid")))
+    return " ".join(found)
+
+
+def started_after_boot(process: psutil.Process) -> float:
+    """Seconds from the boot to a process's start, which no setting of the clock moves.
+
+    psutil reckons the start from the time of the boot that it read last, and that one moves with the clock.
+    """
+    boot = psutil.boot_time()
+    return round(process.create_time() - boot, 2)
 
 
 def put_back_interrupted(study: optuna.Study) -> list[int]:
@@ -41,7 +63,7 @@ def put_back_interrupted(study: optuna.Study) -> list[int]:
 def put_back_own(study: optuna.Study) -> list[int]:
     """Makes the running trials of this process wait; the numbers of those that have something to go on from."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    own = [trial for trial in running if _is_own(trial)]
+    own = [trial for trial in running if is_this_process(trial.user_attrs.get(OWNER))]
     for trial in own:
         put_back(study, trial)
     return [trial.number for trial in own if trial.intermediate_values]
@@ -71,18 +93,18 @@ def lost_numbers(trial: optuna.Trial) -> list[int]:
     return RetryHeartbeatStaleTrialCallback.retry_history(frozen(trial))
 
 
-def _is_own(trial: FrozenTrial) -> bool:
-    owner = trial.user_attrs.get(OWNER)
-    return owner is not None and (owner["host"], owner["pid"]) == (socket.gethostname(), os.getpid())
+def is_this_process(owner: Mapping[str, Any] | None) -> bool:
+    """Whether a trial's owner is this process."""
+    return owner is not None and (owner["host"], owner["pid"]) == (_host(), os.getpid())
 
 
 def _is_orphan(trial: FrozenTrial) -> bool:
     owner = trial.user_attrs.get(OWNER)
-    if owner is None or owner["host"] != socket.gethostname():
+    if owner is None or owner["host"] != _host():
         return False
     try:
         process = psutil.Process(owner["pid"])
-        another = abs(process.create_time() - owner["started"]) > CLOCK_SECONDS
+        another = abs(started_after_boot(process) - owner["started"]) > TICK_SECONDS
         return another or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True

@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from sweep.patience import Patience, patient
 from trials.config import TrialConfig
 from trials.curve import LearningCurve
 from trials.finding import Diagnosis
@@ -114,11 +115,16 @@ class Breakdown:
 
 
 class Results:
-    """Reads and writes one study's rows. Safe to use from several threads."""
+    """Reads and writes one study's rows. Safe to use from several threads.
 
-    def __init__(self, engine: Engine, study_name: str) -> None:
-        self._engine, self._study = engine, study_name
+    Attributes:
+        patience: Waits for the database while it is away; the storage's own, so that an outage is one for both.
+    """
 
+    def __init__(self, engine: Engine, study_name: str, patience: Patience | None = None) -> None:
+        self._engine, self._study, self.patience = engine, study_name, patience or Patience()
+
+    @patient
     def start_trial(
         self, number: int, config: TrialConfig, params: Mapping[str, Any], folder: str, total_steps: int
     ) -> None:
@@ -142,6 +148,7 @@ class Results:
                 keys = {"study_name": self._study, "trial_number": number}
                 connection.execute(trials_table.insert().values(**keys, **row, started=_now()))
 
+    @patient
     def ran_on(self, number: int, host: str, device: str, lost: Sequence[int] = ()) -> None:
         """Records on what machine a trial runs; those of the lost trials that it goes on with are its own too."""
         table = machines_table
@@ -156,6 +163,7 @@ class Results:
                 if (number, its_host, its_device) not in before:
                     connection.execute(table.insert().values(**keys, host=its_host, device=its_device))
 
+    @patient
     def machines(self) -> dict[int, str | None]:
         """The machine and device that each trial ran on, in words; None for several. Unknown ones are left out."""
         table = machines_table
@@ -166,6 +174,7 @@ class Results:
                 found[number] = None if number in found else f"{host}, {device}"
         return found
 
+    @patient
     def add_report(self, number: int, report: Report) -> None:
         """Records an evaluation; one that is there already, from before a resume, is left."""
         values = {**dataclasses.asdict(report), "study_name": self._study, "trial_number": number}
@@ -174,6 +183,7 @@ class Results:
             if connection.execute(sa.select(reports_table.c.step).where(where)).first() is None:
                 connection.execute(reports_table.insert().values(values))
 
+    @patient
     def end_trial(
         self,
         number: int,
@@ -190,6 +200,7 @@ class Results:
         with self._engine.begin() as connection:
             connection.execute(self._update(number).values(row))
 
+    @patient
     def broke(self, number: int, failure: str, outcome: str, reason: str, log: str = "") -> None:
         """Records that a trial broke, and what was done about it."""
         table, keys = failures_table, {"study_name": self._study, "trial_number": number}
@@ -199,6 +210,7 @@ class Results:
             before = connection.execute(sa.select(sa.func.count()).select_from(table).where(mine)).scalar_one()
             connection.execute(table.insert().values(**keys, failure_number=before, **row))
 
+    @patient
     def breakdowns(self) -> list[Breakdown]:
         """Each time that a trial broke, by trial and time."""
         table = failures_table
@@ -208,6 +220,7 @@ class Results:
             rows = connection.execute(query.order_by(table.c.trial_number, table.c.failure_number)).all()
         return [Breakdown(*row) for row in rows]
 
+    @patient
     def diagnosed(self, number: int, diagnosis: Diagnosis) -> None:
         """Records what a trial's curve shows, anew when it is there already."""
         table, keys = diagnoses_table, {"study_name": self._study, "trial_number": number}
@@ -217,6 +230,7 @@ class Results:
             if connection.execute(sa.update(table).where(where).values(row)).rowcount == 0:
                 connection.execute(table.insert().values(**keys, **row))
 
+    @patient
     def diagnoses(self) -> dict[int, dict[str, Any]]:
         """What the study's curves show (`Diagnosis.to_dict`), by trial."""
         table = diagnoses_table
@@ -225,13 +239,18 @@ class Results:
             rows = connection.execute(query.order_by(table.c.trial_number)).all()
         return {row.trial_number: row.diagnosis for row in rows}
 
-    def close_failed(self, numbers: Iterable[int]) -> None:
-        """Marks trials as failed that failed while nothing could be written here: a full disk, say."""
-        table = trials_table
-        for number in numbers:
-            broken_off = self._update(number).where(table.c.state.in_(("running", "parked", "interrupted")))
-            with self._engine.begin() as connection:
-                connection.execute(broken_off.values(state="failed", reason="broke off with its session", ended=_now()))
+    @patient
+    def close_failed(self, numbers: Iterable[int], reason: str = "broke off with its session") -> None:
+        """Marks trials as failed that Optuna has as failed, and that are something else here.
+
+        They failed while nothing could be written here, on a full disk, say; or were lost while they were being ended.
+        """
+        table, failed = trials_table, set(numbers)
+        of_study = table.c.study_name == self._study
+        with self._engine.begin() as connection:
+            others = connection.scalars(sa.select(table.c.trial_number).where(of_study, table.c.state != "failed"))
+            for number in sorted(failed.intersection(others)):
+                connection.execute(self._update(number).values(state="failed", reason=reason, ended=_now()))
 
     def add_imported(self, knobs: Sequence[Mapping[str, Any]], losses: Sequence[float], reasons: Sequence[str]) -> None:
         """Records runs that were made elsewhere as complete trials 0, 1, …; what a table does not tell stays empty."""
@@ -250,6 +269,7 @@ class Results:
         with self._engine.begin() as connection:
             connection.execute(trials_table.insert(), rows)
 
+    @patient
     def trials(self) -> list[dict[str, Any]]:
         """Every trial's row, by number."""
         query = sa.select(trials_table).where(trials_table.c.study_name == self._study)
@@ -257,6 +277,7 @@ class Results:
             rows = connection.execute(query.order_by(trials_table.c.trial_number)).mappings()
             return [dict(row) for row in rows]
 
+    @patient
     def curve(self, number: int) -> LearningCurve:
         """A trial's whole curve."""
         query = sa.select(reports_table).where(self._report_where(number)).order_by(reports_table.c.evaluation)
@@ -264,6 +285,18 @@ class Results:
             rows = connection.execute(query).mappings().all()
         return LearningCurve([_report(row) for row in rows])
 
+    @patient
+    def curves(self) -> dict[int, LearningCurve]:
+        """Every trial's whole curve, by its number, read at once."""
+        table = reports_table
+        query = sa.select(table).where(table.c.study_name == self._study)
+        found: dict[int, list[Report]] = {}
+        with self._engine.connect() as connection:
+            for row in connection.execute(query.order_by(table.c.trial_number, table.c.evaluation)).mappings():
+                found.setdefault(row["trial_number"], []).append(_report(row))
+        return {number: LearningCurve(reports) for number, reports in found.items()}
+
+    @patient
     def rows_spent_and_saved(self) -> tuple[int, int]:
         """Training rows that complete and pruned trials saw, and those that pruning saved; batches differ in rows."""
         last = (

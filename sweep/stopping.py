@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import optuna
@@ -62,11 +62,12 @@ def _told(trial: FrozenTrial) -> str:
 
 
 @contextmanager
-def stop_on_signals(session: Session) -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM) saves the running trials, a second one stops at once."""
+def stop_on_signals(session: Session, hurry: Callable[[], None]) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) saves the running trials, a second one stops at once, and calls `hurry`."""
 
     def stop() -> None:
         if session.stopping.is_set():
+            hurry()
             session.launcher.close()
             return
         session.stop()

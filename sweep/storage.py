@@ -1,88 +1,35 @@
 """Opens the database of a sweep: Optuna's tables and our own in one place."""
 
 import os
+import random
 import re
 import sqlite3
+import time
 import warnings
-from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import optuna
 import sqlalchemy
-from optuna.trial import TrialState
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
-from sweep.contenders import is_parked
 from sweep.errors import SweepError
+from sweep.patience import reason, seconds_asked
 from sweep.results import metadata
+from sweep.sweep_storage import SweepStorage
 
 # Seconds between two signs of life of a running trial, and those after which it counts as dead.
 HEARTBEAT_SECONDS = 30
 GRACE_SECONDS = 120
-# Optuna's own tables of trials and of what they reported, as far as a claim and `SweepStorage.marks` need them.
-_TRIALS = sqlalchemy.table(
-    "trials",
-    sqlalchemy.column("trial_id"),
-    sqlalchemy.column("study_id"),
-    sqlalchemy.column("state"),
-    sqlalchemy.column("datetime_start", sqlalchemy.DateTime),
-)
-_REPORTS = sqlalchemy.table("trial_intermediate_values", sqlalchemy.column("trial_id"))
-_UNFINISHED = (TrialState.RUNNING.name, TrialState.WAITING.name)
-_MADE = sqlalchemy.select(sqlalchemy.func.count()).where(_REPORTS.c.trial_id == _TRIALS.c.trial_id).scalar_subquery()
-_MARKS = sqlalchemy.select(_TRIALS.c.trial_id, _TRIALS.c.state, _MADE).where(
-    _TRIALS.c.study_id == sqlalchemy.bindparam("study_id"),
-    sqlalchemy.or_(_TRIALS.c.state.in_(_UNFINISHED), _TRIALS.c.trial_id > sqlalchemy.bindparam("after")),
-)
+# Times that tables are made when another process makes them at the same time, and the most seconds between two.
+MAKING_TRIES, MAKING_PAUSE = 12, 0.5
 # A database's name with a colon or two slashes behind it: a URL with a slash too few or too many, which may hold a
 # password, and no file's path.
 _NEARLY_URL = re.compile(r"(sqlite|postgres\w*|mysql|mariadb|oracle|mssql|cockroachdb)(\+\w+)?(:|//)", re.IGNORECASE)
 _ALLOWED = "a SQLite file like runs/sweep.db, sqlite:///… or postgresql+psycopg://…"
 # Seconds that a writer waits for another one's transaction in SQLite.
 LOCK_SECONDS = 60
-
-
-class SweepStorage(optuna.storages.RDBStorage):
-    """Optuna's storage, with a waiting trial handed out once.
-
-    RDBStorage reads a trial's state and writes it in two statements. SQLite locks no row in between, so that two
-    slots that ask at the same time both get the waiting trial. Here the claim is one conditional update. A parked
-    trial waits too, but is handed out only once it is promoted.
-    """
-
-    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """As RDBStorage does; a trial is set running only by the one call that finds it waiting."""
-        if state != TrialState.RUNNING:
-            return super().set_trial_state_values(trial_id, state, values)
-        if is_parked(self.get_trial(trial_id)):
-            return False
-        claim = (
-            sqlalchemy.update(_TRIALS)
-            .where(_TRIALS.c.trial_id == trial_id, _TRIALS.c.state == TrialState.WAITING.name)
-            .values(state=TrialState.RUNNING.name, datetime_start=datetime.now(UTC).replace(tzinfo=None))
-        )
-        with self.engine.begin() as connection:
-            claimed = connection.execute(claim).rowcount == 1
-        if not claimed:
-            self.check_trial_is_updatable(trial_id, self.get_trial(trial_id).state)
-        return claimed
-
-    def marks(self, study_id: int, after: int) -> list[tuple[int, TrialState, int]]:
-        """By what it is known whether a trial has changed: of those that go on or wait, and all that came after one.
-
-        Args:
-            study_id: Optuna's.
-            after: A trial's id.
-
-        Returns:
-            Each trial's id, its state and how much it has reported.
-        """
-        with self.engine.connect() as connection:
-            rows = connection.execute(_MARKS, {"study_id": study_id, "after": after}).all()
-        return [(trial_id, TrialState[state], made) for trial_id, state, made in rows]
 
 
 def parse_url(storage: str) -> URL:
@@ -99,6 +46,10 @@ def parse_url(storage: str) -> URL:
         if _NEARLY_URL.match(storage):
             raise SweepError(f"STORAGE is nearly a database URL, which has :// in it; allowed: {_ALLOWED}")
         return URL.create("sqlite", database=os.path.expanduser(storage))  # Path's raises for a user that there is not
+    # What hosts print, and PostgreSQL's own tools take.
+    for scheme in ("postgres://", "postgresql://"):
+        if storage.startswith(scheme):
+            storage = f"postgresql+psycopg://{storage.removeprefix(scheme)}"
     try:
         url = sqlalchemy.make_url(storage)
     except (ArgumentError, ValueError) as error:
@@ -173,29 +124,49 @@ def open_storage(storage: str, *, create: bool) -> SweepStorage:
             except OSError as error:
                 raise SweepError(f"STORAGE {shown(storage)} cannot be made: {error.strerror}") from error
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            if create and _is_sqlite(url):
-                _probe_sqlite(url)
-            opened = SweepStorage(
-                url.render_as_string(hide_password=False),
-                engine_kwargs=_engine_options(url),
-                heartbeat_interval=HEARTBEAT_SECONDS,
-                grace_period=GRACE_SECONDS,
-                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=2),
-            )
-        if _is_sqlite(url):
-            sqlalchemy.event.listen(opened.engine, "connect", _set_pragmas)
-            opened.engine.dispose()  # connections from before the pragmas
-        metadata.create_all(opened.engine)
+        if create and _is_sqlite(url):
+            _probe_sqlite(url)
+        return _made(url)
     except ImportError as error:
         raise SweepError(
-            f"STORAGE {shown(storage)} needs a driver that is not installed "
-            "(for PostgreSQL: pip install 'psycopg[binary]')"
+            f"STORAGE {shown(storage)} needs a driver that is not installed; "
+            "for PostgreSQL: pip install 'lora-sweep[postgres]', or in this folder pip install -e '.[postgres]'"
         ) from error
-    except (SQLAlchemyError, sqlite3.Error, RuntimeError) as error:
-        raise SweepError(f"STORAGE {shown(storage)} cannot be opened: {_reason(error)}") from error
-    return opened
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, sqlite3.Error, RuntimeError) as error:
+        raise SweepError(f"STORAGE {shown(storage)} cannot be opened: {reason(error)}") from error
+
+
+def _made(url: URL) -> SweepStorage:
+    """Opens the database and makes the tables that it lacks; again when another process makes them just now."""
+    for left in reversed(range(MAKING_TRIES)):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                opened = SweepStorage(
+                    # Optuna fills in what stands in braces.
+                    url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
+                    engine_kwargs=_engine_options(url),
+                    heartbeat_interval=seconds_asked("LORA_SWEEP_HEARTBEAT_SECONDS", HEARTBEAT_SECONDS),
+                    grace_period=seconds_asked("LORA_SWEEP_GRACE_SECONDS", GRACE_SECONDS),
+                )
+            sqlalchemy.event.listen(opened.engine, "connect", _set_pragmas if _is_sqlite(url) else _set_time_zone)
+            opened.engine.dispose()  # connections from before that
+            metadata.create_all(opened.engine)
+            return opened
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            if not left or not _is_being_made(error):
+                raise
+            time.sleep(MAKING_PAUSE * random.random())
+    raise AssertionError("the last try returns or raises")
+
+
+def _is_being_made(error: BaseException) -> bool:
+    """Whether a table, or a row of Optuna's version tables, was made by another process meanwhile."""
+    while error.__cause__ is not None and not isinstance(error, SQLAlchemyError):
+        error = error.__cause__
+    words = ("already exists", "duplicate key", "unique constraint", "database is locked", "no such table")
+    kinds = (IntegrityError, OperationalError, ProgrammingError)
+    return isinstance(error, kinds) and any(word in str(error.orig).lower() for word in words)
 
 
 def _is_sqlite(url: URL) -> bool:
@@ -212,7 +183,15 @@ def _sqlite_file(url: URL) -> Path | None:
 def _engine_options(url: URL) -> dict[str, Any]:
     if _is_sqlite(url):
         return {"connect_args": {"timeout": LOCK_SECONDS}}
-    return {"pool_pre_ping": True, "pool_size": 20}
+    # A few connections stay; more are opened when many slots report at once, since a server has a hundred for all.
+    options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 4, "max_overflow": 28}
+    if url.get_backend_name() == "postgresql":
+        options["connect_args"] = {key: value for key, value in _LIVELY.items() if key not in url.query}
+    return options
+
+
+# So that a server that vanished without a word is noticed after a minute and not after hours (libpq's words, seconds).
+_LIVELY = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
 
 def _probe_sqlite(url: URL) -> None:
@@ -234,8 +213,9 @@ def _set_pragmas(connection: Any, _record: object) -> None:
     cursor.close()
 
 
-def _reason(error: Exception) -> str:
-    """The driver's own words, in one line; they name host and user at most, never a password."""
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    text = str(cause).strip() or type(cause).__name__
-    return text.splitlines()[0][:200]
+def _set_time_zone(connection: Any, _record: object) -> None:
+    """Optuna keeps signs of life in a connection's own time, which machines may have different ones of."""
+    if connection.__class__.__module__.startswith("psycopg"):
+        with connection.cursor() as cursor:
+            cursor.execute("SET TIME ZONE 'UTC'")
+        connection.commit()

@@ -15,6 +15,7 @@ from sweep.design import TPE
 from sweep.errors import SweepError
 from sweep.quantization import precision
 from sweep.scaling import Scaling, difference
+from sweep.sweep_storage import SweepStorage
 from sweep.version import __version__
 from trials.protocol import Ready
 
@@ -188,14 +189,14 @@ def free_name(storage: RDBStorage, name: str) -> str:
     return f"{name}-{number}"
 
 
-def create_study(storage: RDBStorage, name: str, identity: Identity, space: SearchSpace) -> optuna.Study:
-    """Makes a study, with the guide's starting points as its first trials."""
-    study = optuna.create_study(storage=storage, study_name=name, direction="minimize")
-    study.set_metric_names([METRIC])
-    study.set_user_attr(IDENTITY, identity.to_dict())
-    for point in space.start:
-        study.enqueue_trial(dict(point))
-    return study
+def create_study(storage: SweepStorage, name: str, identity: Identity, space: SearchSpace) -> optuna.Study:
+    """Makes a study, with the guide's starting points as its first trials, all at once.
+
+    Raises:
+        DuplicatedStudyError: Another process has just made one of that name.
+    """
+    storage.add_study(name, METRIC, {IDENTITY: identity.to_dict()}, space.start)
+    return optuna.load_study(storage=storage, study_name=name)
 
 
 def load_study(storage: RDBStorage, name: str) -> optuna.Study:

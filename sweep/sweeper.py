@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import optuna
-from optuna.storages import RDBStorage
+from optuna.exceptions import DuplicatedStudyError
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
@@ -15,6 +15,7 @@ from sweep.artifacts import Artifacts
 from sweep.asked import Asked, Prepared, check, make_design, worker_setup
 from sweep.batch_split import batch_limit, batch_notes
 from sweep.checks import faults
+from sweep.claims import tally
 from sweep.data_checks import data_checks
 from sweep.design import Cell, Design
 from sweep.devices import asked_trials
@@ -56,6 +57,7 @@ from sweep.study import (
     start_loss,
     stored_identity,
 )
+from sweep.sweep_storage import SweepStorage
 from sweep.trial_files import study_folder
 from trials.protocol import Ready
 
@@ -107,7 +109,8 @@ def run_sweep(options: SweepOptions, console: Console, prepared: Prepared | None
     )
     launcher = find_launcher(options.launcher).launch(setup, asked.slots, options, grounds)
     try:
-        return _run(options, asked, launcher, new_database(), console)
+        with explained(options.storage):
+            return _run(options, asked, launcher, new_database(), console)
     finally:
         launcher.close()
 
@@ -135,16 +138,15 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, database: byte
         sampler.ranges = ranges(plan.space)
     study.sampler = sampler
     study.pruner = PRUNERS[asked.pruner](asked.budget.evaluations)
-    results = Results(storage.engine, study.study_name)
+    results = Results(storage.engine, study.study_name, storage.patience)
     waiting = put_back_interrupted(study)
-    if not isinstance(study.pruner, TrendPromotion):
-        unpark(study)
     results.close_failed(trial.number for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
     notes += memory_notes(plan, memory)
     notes += [f"{knob} has {told}" for knob, told in summarised(grown).items()]
     told = _header(options, asked, plan, study, notes, len(waiting))
     say(console, [*told, *header.design_lines(design)], indent=header.INDENT)
     with make_progress(console, launcher.slots) as progress:
+        storage.patience.say = progress.say
         artifacts = Artifacts(options.output, options.artifacts, progress.say)
         shared = share(artifacts, study, results, options.keep_adapters)
         session = Session(
@@ -160,7 +162,7 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, database: byte
             memory=memory,
             shared=shared,
         )
-        with stop_on_signals(session), explained(options.storage):
+        with stop_on_signals(session, storage.patience.end):
             try:
                 _search(session, study, cells, _callbacks(session, options))
             except TrialInterrupted:
@@ -259,7 +261,7 @@ def _remember(study: optuna.Study, options: SweepOptions, asked: Asked, ready: R
 
 
 def _open_study(
-    options: SweepOptions, asked: Asked, storage: RDBStorage, identity: Identity, space: SearchSpace
+    options: SweepOptions, asked: Asked, storage: SweepStorage, identity: Identity, space: SearchSpace
 ) -> optuna.Study:
     """The study of that name if it is of the same, a new one else."""
     name = asked.study_name
@@ -267,7 +269,10 @@ def _open_study(
     if exists and options.force and (stored is None or identity.differences(stored)):
         name, exists = free_name(storage, name), False
     if not exists:
-        return create_study(storage, name, identity, space)
+        try:
+            return create_study(storage, name, identity, space)
+        except DuplicatedStudyError:  # another machine, at the same time
+            _, stored = stored_identity(storage, name)
     check_identity(name, stored, identity)
     return optuna.load_study(study_name=name, storage=storage)
 
@@ -287,7 +292,8 @@ def _callbacks(session: Session, options: SweepOptions) -> list[Callback]:
 def _search(session: Session, study: optuna.Study, cells: Sequence[Cell], searching: Sequence[Callback]) -> None:
     """Has Optuna run trials until the study's total is reached, or every cell of its design is run.
 
-    Rounds, because a failed trial, and one that a constraint ruled out, does not count.
+    Rounds, because a failed cell of a design is tried again. Other machines may be at it too: what each begins is
+    settled in the database (`sweep.claims`), and nobody leaves before all have ended, since one may be lost.
 
     Args:
         session: What the trials share.
@@ -301,12 +307,13 @@ def _search(session: Session, study: optuna.Study, cells: Sequence[Cell], search
         for callback in searching:
             callback(study, None)
         callbacks += searching
-    search = Search(session, study, callbacks, watch.hopeless)
+    search = Search(session, study, callbacks, watch.hopeless, draw=not cells)
     while not session.stopping.is_set():
-        left = session.total - len(finished_trials(study))
-        if cells:
-            left = min(left, enqueue_missing(study, cells))
-        if left <= 0:
+        if not isinstance(study.pruner, TrendPromotion):
+            unpark(study)
+        if len(finished_trials(study)) >= session.total:
             return
-        search.run(left - parked_count(study))
+        if cells and not enqueue_missing(study, cells) and not tally(study).elsewhere:
+            return
+        search.run(session.total)
         watch.raise_if_hopeless()

@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -24,23 +25,22 @@ def bin_folder() -> Path | None:
 
 
 class Postgres:
-    """A cluster in a folder. PostgreSQL refuses to be root's: then it is the user postgres's, or nobody's."""
+    """A cluster in a folder of its own. PostgreSQL refuses to be root's: then it is the user postgres's, or nobody's.
 
-    def __init__(self, folder: Path) -> None:
+    The folder is none of pytest's: those are closed to other users, again with every run of pytest.
+    """
+
+    def __init__(self) -> None:
+        folder = self._folder = Path(tempfile.mkdtemp(prefix="lora-sweep-postgres-"))
         bins = bin_folder()
         assert bins is not None
         self._bin, self._data, self._log = bins, folder / "data", folder / "log"
         self._server: subprocess.Popen[bytes] | None = None
-        folder.mkdir(parents=True, exist_ok=True)
         secret = folder / "password"
         secret.write_text(PASSWORD, encoding="ascii")
         if self._user is not None:
             shutil.chown(folder, self._user)
             shutil.chown(secret, self._user)
-            # The server's user must get to its folder.
-            for parent in folder.parents:
-                if parent.owner() == "root" and parent != Path("/"):
-                    parent.chmod(parent.stat().st_mode | 0o011)
         self._run(
             "initdb", "-D", str(self._data), "-U", USER, "--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync"
         )
@@ -92,6 +92,11 @@ class Postgres:
                 self._server.kill()
                 self._server.wait()
         self._server = None
+
+    def close(self) -> None:
+        """Stops the server and deletes all that it had."""
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def sql(self, statement: str) -> list[tuple[object, ...]]:
         """What a statement gives, by a connection of its own."""

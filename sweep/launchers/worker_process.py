@@ -25,6 +25,9 @@ GRACE_SECONDS = 3.0
 # Characters of a dead worker's log that are kept as the reason.
 TAIL_CHARACTERS = 2000
 
+# Variables that a worker has no use for, and that may name a database with its password.
+SECRET = ("STORAGE", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "PGPASSWORD", "PGPASSFILE", "PGSERVICEFILE")
+
 
 class WorkerProcess(Worker):
     """One worker, read in a thread of its own."""
@@ -118,7 +121,8 @@ def hang_up(pipe: Connection) -> None:
 
 
 def _environment(slot: Slot) -> dict[str, str]:
-    environment = dict(os.environ)
+    # Workers never see the database, nor what may hold its password: make passes its variables on in MAKEFLAGS.
+    environment = {name: value for name, value in os.environ.items() if name not in SECRET}
     # The order in which the driver's tool counts GPUs; CUDA's own puts the fastest first.
     environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, slot.gpus))

@@ -32,6 +32,8 @@ def driver(tiny: Path, tmp_path: Path) -> Iterator[Driver]:
         "PYTHONUNBUFFERED": "1",
         # Several sweeps at once share the cores: threads that spin while they wait would take them from each other.
         "OMP_WAIT_POLICY": "PASSIVE",
+        # What a user may have set for all commands.
+        "STORAGE": "",
     }
     driver = Driver(tiny, tmp_path, environment)
     yield driver

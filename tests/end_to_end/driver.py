@@ -29,11 +29,12 @@ class Driver:
     folder: Path
     environment: dict[str, str]
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
+    python: str = sys.executable
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Starts `sweep ARGUMENTS`."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "sweep", *arguments],
+            [self.python, "-m", "sweep", *arguments],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,

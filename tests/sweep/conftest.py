@@ -4,7 +4,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from sweep.storage import SweepStorage
+from sweep.sweep_storage import SweepStorage
 from tests.sweep.fakes import new_storage
 
 

@@ -24,8 +24,9 @@ from sweep.progress import PlainProgress
 from sweep.pruners import PRUNERS
 from sweep.results import Results
 from sweep.searching import Search
-from sweep.storage import SweepStorage, open_storage
+from sweep.storage import open_storage
 from sweep.study import Identity, create_study
+from sweep.sweep_storage import SweepStorage
 from trials.config import TrialConfig
 from trials.folders import ADAPTER, CHECKPOINT
 from trials.protocol import DeviceFacts, Finished, Limits, ModelFacts, Moved, Ready

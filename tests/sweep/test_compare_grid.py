@@ -18,7 +18,7 @@ from sweep.importing import identity, import_table, study_name
 from sweep.observations import Ended, Observation, observe
 from sweep.results import Results
 from sweep.run_table import RunTable, read_table
-from sweep.storage import SweepStorage
+from sweep.sweep_storage import SweepStorage
 
 FILE = Path(__file__).parents[1] / "data" / "lora_lr_rank_grid.csv"
 Cells = dict[tuple[int, float], list[float]]

@@ -15,8 +15,8 @@ from sweep.importing import identity, import_table
 from sweep.observations import Observation
 from sweep.results import Results
 from sweep.run_table import read_table
-from sweep.storage import SweepStorage
 from sweep.study import IDENTITY
+from sweep.sweep_storage import SweepStorage
 from tests.sweep.fakes import FakeSweep, curve
 
 GRID = Path(__file__).parents[1] / "data" / "lora_lr_rank_grid.csv"

@@ -12,8 +12,8 @@ from sweep.design import SEED
 from sweep.errors import SweepError
 from sweep.options import SweepOptions
 from sweep.results import Results
-from sweep.storage import SweepStorage
 from sweep.study import SOURCE, Identity, create_study
+from sweep.sweep_storage import SweepStorage
 from tests.sweep.fakes import BUDGET, curve, make_plan, make_ready, make_space
 
 ASKED = SweepOptions(space="", seeds=2, storage="there.db")

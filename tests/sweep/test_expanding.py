@@ -27,7 +27,7 @@ from sweep.expanding import (
 from sweep.plan import ranges, suggest
 from sweep.recovery import put_back
 from sweep.samplers import SeededTPE
-from sweep.storage import SweepStorage
+from sweep.sweep_storage import SweepStorage
 from tests.benchmarks.expansion import make_session, simulate
 from tests.sweep.fakes import make_space
 

@@ -12,11 +12,11 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 import sweep.field
+from sweep.claims import take_up
 from sweep.contenders import PARKED, START, Contender, contender
 from sweep.field import MOST_SINGLY, Field
 from sweep.recovery import put_back
-from sweep.searching import _take_up
-from sweep.storage import SweepStorage
+from sweep.sweep_storage import SweepStorage
 from tests.sweep.fakes import new_storage
 
 COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
@@ -129,13 +129,13 @@ def test_parking_and_taking_up_are_seen_at_once(study: optuna.Study) -> None:
     field = Field(10, 0)
     study.add_trial(parked())
     assert field.of(study)[0].parked
-    running = _take_up(study, 0)
+    running = take_up(study, 0)
     assert running is not None
     assert field.of(study)[0].running
     running.set_user_attr(PARKED, True)
     put_back(study, running)
     assert field.of(study)[0].parked
-    running = _take_up(study, 0)
+    running = take_up(study, 0)
     assert running is not None
     running.report(2.0, 9)
     running.set_user_attr(PARKED, True)

@@ -17,8 +17,8 @@ from sweep.importing import import_table
 from sweep.options import SweepOptions
 from sweep.results import Results
 from sweep.run_table import read_table
-from sweep.storage import SweepStorage
 from sweep.study import FROM, IDENTITY, SOURCE, Identity, create_study
+from sweep.sweep_storage import SweepStorage
 from tests.sweep.fakes import BUDGET, SPACE, make_ready, make_space
 from trials.config import TrialConfig
 from trials.folders import ADAPTER

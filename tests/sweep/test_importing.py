@@ -16,8 +16,9 @@ from sweep.importing import distribution, import_table, study_name
 from sweep.results import Results
 from sweep.run_table import read_table
 from sweep.serve import make_dashboard
-from sweep.storage import SweepStorage, open_storage
+from sweep.storage import open_storage
 from sweep.study import IDENTITY, Identity, check_identity, load_study, stored_identity
+from sweep.sweep_storage import SweepStorage
 from tests.sweep.fakes import make_plan
 
 GRID = Path(__file__).parents[1] / "data" / "lora_lr_rank_grid.csv"

@@ -9,7 +9,7 @@ import pytest
 from sweep.confirm_words import candidates
 from sweep.machine import MACHINE, Gpu, Machine, moved_notes, this_machine
 from sweep.results import Results
-from sweep.storage import SweepStorage
+from sweep.sweep_storage import SweepStorage
 from tests.sweep.fakes import curve, make_plan, make_ready
 from trials.protocol import DeviceFacts
 

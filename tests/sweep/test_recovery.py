@@ -1,7 +1,9 @@
 """Which running trials are nobody's any more, and how they go on."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -17,6 +19,7 @@ from sweep.recovery import (
     put_back,
     put_back_interrupted,
     put_back_own,
+    started_after_boot,
     this_process,
 )
 
@@ -36,7 +39,7 @@ def begin(study: optuna.Study, owner: dict[str, Any] | None) -> optuna.Trial:
 
 def dead_process() -> dict[str, Any]:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        started = psutil.Process(process.pid).create_time()
+        started = started_after_boot(psutil.Process(process.pid))
     return this_process() | {"pid": process.pid, "started": started}
 
 
@@ -64,7 +67,7 @@ def test_it_is_handed_out_again_under_its_number_with_all_it_had(study: optuna.S
 
 def test_a_trial_of_a_living_process_is_left(study: optuna.Study) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        started = psutil.Process(process.pid).create_time()
+        started = started_after_boot(psutil.Process(process.pid))
         begin(study, this_process() | {"pid": process.pid, "started": started})
         assert put_back_interrupted(study) == []
         process.communicate(b"\n")
@@ -74,7 +77,7 @@ def test_a_trial_of_a_living_process_is_left(study: optuna.Study) -> None:
 def test_a_process_that_nobody_has_collected_is_dead(study: optuna.Study) -> None:
     with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        begin(study, this_process() | {"pid": process.pid, "started": psutil.Process(process.pid).create_time()})
+        begin(study, this_process() | {"pid": process.pid, "started": started_after_boot(psutil.Process(process.pid))})
         process.stdout.read()  # ends with the process
         while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
             pass
@@ -92,9 +95,28 @@ def test_a_process_that_got_a_dead_ones_id_is_not_its_owner(study: optuna.Study)
     assert put_back_interrupted(study) == [0]
 
 
-def test_a_clock_that_was_set_right_makes_no_orphan(study: optuna.Study) -> None:
-    begin(study, this_process() | {"started": this_process()["started"] - 1})
+def set_clock(folder: Path, seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What processes read of the system after its clock was set: the time of the boot moves with it."""
+    for name in ("self", str(os.getpid()), "cpuinfo", "meminfo", "uptime"):
+        (folder / name).symlink_to(Path("/proc") / name)
+    lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
+    moved = [f"btime {int(line.split()[1]) + seconds}" if line.startswith("btime") else line for line in lines]
+    (folder / "stat").write_text("\n".join(moved) + "\n", encoding="ascii")
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(folder))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("seconds", [-3600, -2, 3600])
+def test_a_clock_that_is_set_makes_no_orphan(
+    study: optuna.Study, seconds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, before = this_process(), psutil.boot_time()
+    begin(study, owner)
+    set_clock(tmp_path, seconds, monkeypatch)
+    assert psutil.boot_time() == before + seconds
+    assert this_process() == owner
     assert put_back_interrupted(study) == []
+    assert states(study) == [TrialState.RUNNING]
 
 
 def test_a_trial_that_says_no_owner_is_left(study: optuna.Study) -> None:
@@ -131,7 +153,7 @@ def test_a_parked_trial_is_not_interrupted(study: optuna.Study) -> None:
 def test_a_process_puts_its_own_trials_back_and_no_others(study: optuna.Study) -> None:
     begin(study, this_process())
     begin(study, this_process() | {"host": "another"})
-    begin(study, this_process() | {"started": this_process()["started"] + 1})  # the clock was set right meanwhile
+    begin(study, this_process() | {"claim": "another of its claims"})
     assert put_back_own(study) == [0, 2]
     assert states(study) == [TrialState.WAITING, TrialState.RUNNING, TrialState.WAITING]
 

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy
 
 from sweep.results import Results, target_name
-from sweep.storage import SweepStorage
+from sweep.sweep_storage import SweepStorage
 from tests.sweep.fakes import curve, report
 from trials.config import TrialConfig
 

@@ -3,20 +3,23 @@
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweep import searching
+from sweep.claims import claim, take_up
 from sweep.contenders import PARKED, is_parked
 from sweep.errors import SweepError, TrialFailed, TrialInterrupted
 from sweep.pruners import TrendPromotion
 from sweep.recovery import OWNER, put_back_own, this_process
 from sweep.searching import Search, parked_count, unpark
 from sweep.stopping import MOST_FAILURES_IN_A_ROW, FailureWatch
+from sweep.sweep_storage import backend
 from sweep.trial_files import delete_losing_adapters
-from tests.sweep.fakes import Event, FakeSweep, curve
+from tests.sweep.fakes import Event, FakeSweep, curve, moved
 from trials.folders import ADAPTER, CHECKPOINT
 
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage")
@@ -205,7 +208,7 @@ def test_an_error_that_is_not_a_trials_own_ends_the_search_and_is_raised(tmp_pat
 
 def test_an_error_in_looking_for_a_trial_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = promoting(tmp_path, FIRST, slots=2)
-    monkeypatch.setattr(sweep.study, "ask", lambda: 1 / 0)
+    monkeypatch.setattr(sweep.storage, "_get_prepared_new_trial", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         sweep.run(1)
 
@@ -215,7 +218,8 @@ def test_an_error_in_looking_for_a_trial_is_raised(tmp_path: Path, monkeypatch: 
 
 def of_another_machine(sweep: FakeSweep, loss: float) -> optuna.Trial:
     """A trial that runs there and has reported."""
-    trial = optuna.Trial(sweep.study, sweep.storage.create_new_trial(sweep.study._study_id))
+    trial = claim(sweep.study, 100)
+    assert trial is not None
     trial.set_user_attr(OWNER, this_process() | {"host": "another"})
     trial.report(loss, 1)
     return trial
@@ -256,9 +260,66 @@ def test_nor_is_another_machine_waited_for_that_was_lost(tmp_path: Path, monkeyp
 
 def test_a_trial_that_another_machine_took_up_is_left_to_it(tmp_path: Path) -> None:
     sweep = parked_sweep(tmp_path)
-    first = searching._take_up(sweep.study, 1)
+    first = take_up(sweep.study, 1)
     assert first is not None
-    assert searching._take_up(sweep.study, 1) is None
+    assert take_up(sweep.study, 1) is None
     sweep.study.tell(first, 2.0)
-    assert searching._take_up(sweep.study, 1) is None
+    assert take_up(sweep.study, 1) is None
     assert sweep.trial(1).user_attrs[PARKED] is False
+
+
+def lose(sweep: FakeSweep, number: int) -> None:
+    """Another machine finds a trial's owner silent: it is failed, and a copy of it waits."""
+    lost = sweep.trial(number)
+    backend(sweep.study).set_trial_state_values(lost._trial_id, FAIL)
+    attributes = {"failed_trial": number, "retry_history": [number], **lost.system_attrs}
+    sweep.study.add_trial(
+        create_trial(
+            state=TrialState.WAITING,
+            params=lost.params,
+            distributions=lost.distributions,
+            user_attrs=lost.user_attrs,
+            system_attrs=attributes,
+        )
+    )
+
+
+def test_a_trial_that_was_lost_is_stopped_at_its_next_report_and_another_is_taken(tmp_path: Path) -> None:
+    sweep = promoting(tmp_path)
+    sweep.launcher.plays += [[*FIRST[:2], lambda: lose(sweep, 0), *FIRST[2:]], FIRST]
+    sweep.session.total = 1
+    sweep.run(9)
+    assert states(sweep) == [FAIL, COMPLETE]
+    assert sweep.launcher.runs[0].closed
+    assert [row["state"] for row in sweep.results.trials()] == ["failed", "complete"]
+    assert sweep.row(0)["reason"] == "its machine was lost; trial 1 goes on"
+    assert len(sweep.results.curve(1).reports) == 5
+    assert "trial 0  lost" in sweep.said.getvalue()
+
+
+def test_a_lost_trial_is_stopped_at_its_next_step(tmp_path: Path) -> None:
+    sweep = promoting(tmp_path)
+    after: list[Event] = [moved(5), *FIRST[2:]]
+    sweep.launcher.plays += [[*FIRST[:2], lambda: lose(sweep, 0), lambda: sweep.session.lost.add(0), *after], FIRST]
+    sweep.session.total = 1
+    sweep.run(9)
+    assert states(sweep) == [FAIL, COMPLETE]
+    assert len(sweep.results.curve(0).reports) == 2
+
+
+def test_what_was_lost_while_it_was_being_ended_does_not_count_here(tmp_path: Path) -> None:
+    """Its end was written to our table before Optuna refused it."""
+    sweep = promoting(tmp_path, FIRST, FIRST)
+    sweep.session.total = 1
+    end, ended = sweep.results.end_trial, list[int]()
+
+    def end_late(number: int, state: str, **told: Any) -> None:
+        end(number, state, **told)
+        if state == "complete" and not ended:
+            ended.append(number)
+            lose(sweep, number)
+
+    sweep.results.end_trial = end_late  # type: ignore[method-assign]
+    sweep.run(9)
+    assert states(sweep) == [FAIL, COMPLETE]
+    assert [row["state"] for row in sweep.results.trials()] == ["failed", "complete"]

@@ -15,7 +15,8 @@ from optuna.trial import TrialState, create_trial
 
 from sweep.contenders import PARKED
 from sweep.errors import SweepError
-from sweep.storage import SweepStorage, check_storage, open_storage, parse_url, shown
+from sweep.storage import check_storage, open_storage, parse_url, shown
+from sweep.sweep_storage import SweepStorage
 from tests.sweep.fakes import new_storage
 
 THREADS = 8
@@ -78,8 +79,8 @@ def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
     [
         ("runs/sweep.db", "runs/sweep.db"),
         ("sqlite:///runs/sweep.db", "runs/sweep.db"),
-        ("postgresql://me:secret@host:5432/db", "postgresql://me:***@host:5432/db"),
-        ("postgresql://me@host/db?password=secret&sslmode=require", "postgresql://me@host/db"),
+        ("postgresql://me:secret@host:5432/db", "postgresql+psycopg://me:***@host:5432/db"),
+        ("postgres://me@host/db?password=secret&sslmode=require", "postgresql+psycopg://me@host/db"),
     ],
 )
 def test_an_address_is_shown_without_its_password(storage: str, text: str) -> None:

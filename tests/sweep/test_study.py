@@ -7,7 +7,6 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from sweep.errors import SweepError
-from sweep.storage import SweepStorage
 from sweep.study import (
     IDENTITY,
     INFEASIBLE,
@@ -20,6 +19,7 @@ from sweep.study import (
     load_study,
     stored_identity,
 )
+from sweep.sweep_storage import SweepStorage
 from tests.sweep.fakes import BUDGET, SPACE, make_ready, make_space
 
 START = SPACE + "start:\n  - {learning_rate: 1e-3, lora_rank: 8, alpha_ratio: 2}\n  - {lora_rank: 32}\n"

@@ -11,8 +11,9 @@ from sweep.commands import show_command
 from sweep.errors import TrialFailed
 from sweep.objective import DIAGNOSIS
 from sweep.results import Results, metadata
-from sweep.storage import SweepStorage, open_storage
+from sweep.storage import open_storage
 from sweep.study import IDENTITY
+from sweep.sweep_storage import SweepStorage
 from sweep.trial_diagnosis import diagnose_trial, diagnosis_words, logged_curve, note_lines
 from sweep.trial_files import TrainerLog
 from tests.sweep.fakes import FakeSweep, curve, make_space, moved

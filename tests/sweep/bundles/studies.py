@@ -56,11 +56,12 @@ def sweep_in(folder: Path, *plays: Sequence[Event]) -> FakeSweep:
 
 def play_all(folder: Path) -> FakeSweep:
     """A sweep with two complete trials, a failed, a pruned, a running and a waiting one."""
+    breaks: list[Event] = [moved(1), *curve(3.0), TrialFailed("it broke", "Traceback …")]
     sweep = sweep_in(
         folder,
         [moved(1), *curve(3.0, 2.5, 2.4, 2.3, 2.2)],
         [moved(1), *curve(3.1, 2.6, 2.5, 2.4, 2.3)],
-        *[[moved(1), *curve(3.0), TrialFailed("it broke", "Traceback …")]] * 3,  # it is tried twice more
+        *[breaks] * 3,  # it is tried twice more
         [moved(1), *curve(3.0, 9.0, 9.5, 9.8, 9.9)],
         [moved(1), *curve(2.9, 2.4), TrialInterrupted()],
     )
