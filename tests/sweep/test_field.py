@@ -125,18 +125,29 @@ def test_an_end_is_seen_at_once(study: optuna.Study) -> None:
     assert numbers(field.of(study)) == [0, 1]
 
 
+def taken_up(study: optuna.Study, number: int) -> optuna.Trial:
+    """A parked trial, running again, in any storage."""
+    storage = study._storage
+    if isinstance(getattr(storage, "_backend", storage), SweepStorage):
+        running = take_up(study, number)
+        assert running is not None
+        return running
+    trial_id = storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+    storage.set_trial_user_attr(trial_id, PARKED, False)
+    assert storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+    return optuna.Trial(study, trial_id)
+
+
 def test_parking_and_taking_up_are_seen_at_once(study: optuna.Study) -> None:
     field = Field(10, 0)
     study.add_trial(parked())
     assert field.of(study)[0].parked
-    running = take_up(study, 0)
-    assert running is not None
+    running = taken_up(study, 0)
     assert field.of(study)[0].running
     running.set_user_attr(PARKED, True)
     put_back(study, running)
     assert field.of(study)[0].parked
-    running = take_up(study, 0)
-    assert running is not None
+    running = taken_up(study, 0)
     running.report(2.0, 9)
     running.set_user_attr(PARKED, True)
     put_back(study, running)
