@@ -14,7 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any, cast
@@ -95,9 +97,14 @@ def made_study(storage: SweepStorage, name: str = "demo") -> optuna.Study:
         return optuna.load_study(study_name=name, storage=storage)
 
 
+def _quieten() -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # as the command does
+    warnings.filterwarnings("ignore", message=".* is experimental")
+
+
 def coordinate(url: str, output: Path, total: int, together: Barrier) -> None:
     """One coordinator, from when all are ready to the study's total."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    _quieten()
     storage = open_storage(url, create=True)
     study = made_study(storage)
     study.sampler, study.pruner = optuna.samplers.RandomSampler(), optuna.pruners.NopPruner()
@@ -164,7 +171,7 @@ def fill(storage: SweepStorage, trials: int) -> None:
         )
         results.start_trial(number, config, params, f"demo/trials/{number:05d}", 20)
         results.end_trial(number, "pruned" if pruned else "complete", value=made[-1].eval_loss)
-        rows += [{**vars(each), "study_name": "demo", "trial_number": number} for each in made]
+        rows += [{**asdict(each), "study_name": "demo", "trial_number": number} for each in made]
     with storage.engine.begin() as connection:
         connection.execute(sa.insert(reports_table), rows)
 
@@ -204,7 +211,7 @@ def main(asked: Sequence[str] | None = None) -> None:
     parser.add_argument("--coordinators", type=int, nargs="*", default=[1, 4, 16])
     parser.add_argument("--sizes", type=int, nargs="*", default=[100, 1000, 10000])
     options = parser.parse_args(asked)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    _quieten()
     with tempfile.TemporaryDirectory() as name:
         folder, server = Path(name), None
         if bin_folder() is not None:

@@ -19,7 +19,7 @@ from tests.end_to_end.driver import PATIENCE_SECONDS, Driver
 
 pytestmark = pytest.mark.slow
 DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
-SHORT = ("--max-steps", "3", "--pruner", "none")
+SHORT = ("--max-steps", "3", "--pruner", "none", "--no-advisor")
 # 72 rows, seen 30 times: 135 steps.
 LONG = ("--max-steps", "135", "--pruner", "none", "--set", "effective_batch_size=16", "--set", "num_train_epochs=30")
 
