@@ -9,6 +9,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from trials.checkpoint_files import sha256
 from trials.errors import AdapterError
 from trials.folders import ADAPTER, ADAPTER_WRITING
@@ -32,7 +34,11 @@ def save_adapter(run: Path, write: Callable[[Path], None]) -> None:
     writing, adapter = run / ADAPTER_WRITING, run / ADAPTER
     shutil.rmtree(writing, ignore_errors=True)
     writing.mkdir(parents=True)
-    write(writing)
+    try:
+        write(writing)
+    except SafetensorError as error:
+        shutil.rmtree(writing, ignore_errors=True)  # what is left of a full disk is needed to say so
+        raise OSError(f"cannot write {adapter}: {error}") from error
     sums = "".join(f"{sha256(file)}  {file.name}\n" for file in sorted(writing.iterdir()))
     (writing / CHECKSUMS).write_text(sums, encoding="utf8")
     # A kill in between leaves none; the run's checkpoint is then of the evaluation before, and it is written again.
