@@ -6,10 +6,11 @@
 #                              SCALE_LR= EXPAND=1 ADVISOR=0 PRUNER= AUDIT= ARTIFACTS= ARGS=]
 #   make sanity [SPACE= MODEL= DATASET= SEED= GPUS= SET="knob=value" SCALE_LR= ARGS=]
 #   make dashboard [STORAGE= HOST= PORT= ARTIFACTS=]
+#   make report STUDY= [FORMAT=html|md|png] [TO=] [STORAGE=]
 #   make bench [PART=tiny|default] [ROWS=chats|blocks] [REPEATS=3] [PRUNING=off|on|both] [CORES=1]
 #   make test | lint | audit | fuzz [EXAMPLES=5000] | check-exports | bench-throughput | bench-coordinator |
 #   bench-cpu-workers | bench-compare | bench-trends | bench-expansion | bench-advice | bench-diagnosis |
-#   bench-pruning [PART=] | bench-faults [TIMES=] | soak [MINUTES=] | clean
+#   bench-pruning [PART=] | bench-report | bench-faults [TIMES=] | soak [MINUTES=] | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,7 +21,7 @@ PEERS := .venv-peers
 # Shells and compilers set HOST in the environment for purposes of their own.
 $(if $(filter environment%,$(origin HOST)),$(eval override HOST :=))
 # What names and places are asked for is taken as it was typed: make would run what one like $(shell …) holds.
-$(foreach name,SPACE MODEL FROM_STUDY DATASET STUDY STORAGE SET OVER HOST,$(eval override $(name) := $$(value $(name))))
+$(foreach name,SPACE MODEL FROM_STUDY DATASET STUDY STORAGE SET OVER HOST TO FORMAT,$(eval override $(name) := $$(value $(name))))
 
 # A value as one word of the shell, whatever is in it; and an option that is only passed when it has a value.
 quote = '$(subst ','\'',$(1))'
@@ -46,11 +47,11 @@ SANITY_OPTIONS = $(call option,--space,$(SPACE)) $(call option,--model,$(MODEL))
 DASHBOARD_OPTIONS = $(call option,--storage,$(STORAGE)) $(call option,--host,$(HOST)) $(call option,--port,$(PORT)) \
 	$(call option,--artifacts,$(ARTIFACTS))
 
-.PHONY: help sweep sanity dashboard test lint audit fuzz check-exports bench bench-throughput bench-coordinator bench-cpu-workers bench-compare bench-trends \
+.PHONY: help sweep sanity dashboard report bench-report test lint audit fuzz check-exports bench bench-throughput bench-coordinator bench-cpu-workers bench-compare bench-trends \
 	bench-expansion bench-advice bench-diagnosis bench-pruning bench-faults soak clean
 
 help:
-	@sed -n 's/^# \{0,1\}//;2,12p' Makefile
+	@sed -n 's/^# \{0,1\}//;2,13p' Makefile
 
 sweep: $(VENV)/.ready
 	@$(if $(SPACE),,echo "make sweep needs a space: make sweep SPACE=sft_lora" >&2; exit 2)
@@ -61,6 +62,11 @@ sanity: $(VENV)/.ready
 
 dashboard: $(VENV)/.ready
 	@$(BIN)/sweep dashboard $(DASHBOARD_OPTIONS)
+
+report: $(VENV)/.ready
+	@$(if $(STUDY),,echo "make report needs a study: make report STUDY=sft_lora" >&2; exit 2)
+	@$(BIN)/sweep report $(call option,--storage,$(STORAGE)) $(call option,--format,$(FORMAT)) $(call option,--to,$(TO)) \
+		-- $(call quote,$(STUDY))
 
 test: $(VENV)/.ready-dev
 	$(BIN)/pytest -n 2 --dist worksteal
@@ -128,6 +134,10 @@ bench-diagnosis: $(VENV)/.ready-dev
 # Over recorded curves (tests/benchmarks/curves), without training.
 bench-pruning: $(VENV)/.ready-dev
 	$(BIN)/python -m tests.benchmarks.pruning_simulator --processes 2 $(call option,--part,$(PART))
+
+# Time and size of a report and of the dashboard's study page, with many trials; in chromium where there is one.
+bench-report: $(VENV)/.ready-dev
+	@$(BIN)/python -m tests.benchmarks.report
 
 # Kills, stops and breaks real sweeps of a tiny model at random moments; about an hour for TIMES=20.
 bench-faults: $(VENV)/.ready-dev

@@ -57,6 +57,7 @@ class Session:
         to_begin: Trials that are still to be begun.
         memory: What is known of the device's.
         shared: Where other machines find the trials' states and adapters; None without a store that they reach.
+        show: Called after a trial has ended, to keep up to date what the dashboard shows of the study.
         stopping: Set when no trial should begin or be tried again.
         afterwards: Does what no next trial should wait for.
     """
@@ -73,6 +74,7 @@ class Session:
     to_begin: int = 0
     memory: Memory = field(default_factory=Memory)
     shared: SharedTrials | None = None
+    show: Callable[[], None] | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
     afterwards: Afterwards = field(default_factory=Afterwards)
 
@@ -322,6 +324,8 @@ def clean_up(session: Session) -> Callable[[optuna.Study, FrozenTrial], None]:
         number = trial.system_attrs.get("failed_trial", trial.number)
         folder = trial_folder(session.output, study.study_name, number)
         session.afterwards.do(lambda: _delete(session, study, folder))
+        if session.show is not None:
+            session.afterwards.do(session.show)
 
     return delete
 

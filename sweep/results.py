@@ -264,6 +264,17 @@ class Results:
             rows = connection.execute(query).mappings().all()
         return LearningCurve([_report(row) for row in rows])
 
+    def curves(self) -> dict[int, LearningCurve]:
+        """Every trial's whole curve, by its number; those without a report are left out."""
+        table = reports_table
+        query = sa.select(table).where(table.c.study_name == self._study)
+        found: dict[int, LearningCurve] = {}
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(table.c.trial_number, table.c.evaluation)).mappings()
+            for row in rows:
+                found.setdefault(row["trial_number"], LearningCurve()).append(_report(row))
+        return found
+
     def rows_spent_and_saved(self) -> tuple[int, int]:
         """Training rows that complete and pruned trials saw, and those that pruning saved; batches differ in rows."""
         last = (
