@@ -7,10 +7,11 @@
 #                              LAUNCHER=local|ray|slurm WORKERS= LAUNCHER_OPTIONS="name=value" ARGS=]
 #   make sanity [SPACE= MODEL= DATASET= SEED= GPUS= SET="knob=value" SCALE_LR= ARGS=]
 #   make dashboard [STORAGE= HOST= PORT= ARTIFACTS=]
+#   make report STUDY= [FORMAT=html|md|png] [TO=] [STORAGE=]
 #   make bench [PART=tiny|default] [ROWS=chats|blocks] [REPEATS=3] [PRUNING=off|on|both] [CORES=1]
 #   make test | lint | audit | fuzz [EXAMPLES=5000] | check-exports | bench-throughput | bench-coordinator |
 #   bench-cpu-workers | bench-compare | bench-trends | bench-expansion | bench-advice | bench-diagnosis |
-#   bench-pruning [PART=] | bench-storage | bench-faults [TIMES=] | test-outages | soak [MINUTES=] | clean
+#   bench-pruning [PART=] | bench-report | bench-storage | bench-faults [TIMES=] | test-outages | soak [MINUTES=] | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -21,8 +22,8 @@ PEERS := .venv-peers
 # Shells and compilers set HOST in the environment for purposes of their own.
 $(if $(filter environment%,$(origin HOST)),$(eval override HOST :=))
 # What names and places are asked for is taken as it was typed: make would run what one like $(shell …) holds.
-$(foreach name,SPACE MODEL FROM_STUDY DATASET STUDY STORAGE SET OVER HOST ARTIFACTS \
-	LAUNCHER LAUNCHER_OPTIONS,$(eval override $(name) := $$(value $(name))))
+$(foreach name,SPACE MODEL FROM_STUDY DATASET STUDY STORAGE SET OVER HOST ARTIFACTS LAUNCHER LAUNCHER_OPTIONS \
+	TO FORMAT,$(eval override $(name) := $$(value $(name))))
 
 # A value as one word of the shell, whatever is in it; and an option that is only passed when it has a value.
 quote = '$(subst ','\'',$(1))'
@@ -54,11 +55,11 @@ export STORAGE
 # What a PostgreSQL address needs installed.
 DRIVER = $(if $(filter postgres%,$(STORAGE)),$(VENV)/.ready-postgres)
 
-.PHONY: help sweep sanity dashboard test lint audit fuzz check-exports bench bench-throughput bench-coordinator bench-cpu-workers bench-compare bench-trends \
+.PHONY: help sweep sanity dashboard report bench-report test lint audit fuzz check-exports bench bench-throughput bench-coordinator bench-cpu-workers bench-compare bench-trends \
 	bench-expansion bench-advice bench-diagnosis bench-pruning bench-storage bench-faults test-outages soak clean
 
 help:
-	@sed -n 's/^# \{0,1\}//;2,13p' Makefile
+	@sed -n 's/^# \{0,1\}//;2,14p' Makefile
 
 sweep: $(VENV)/.ready $(DRIVER)
 	@$(if $(SPACE),,echo "make sweep needs a space: make sweep SPACE=sft_lora" >&2; exit 2)
@@ -69,6 +70,11 @@ sanity: $(VENV)/.ready
 
 dashboard: $(VENV)/.ready $(DRIVER)
 	@$(BIN)/sweep dashboard $(DASHBOARD_OPTIONS)
+
+report: $(VENV)/.ready $(DRIVER)
+	@$(if $(STUDY),,echo "make report needs a study: make report STUDY=sft_lora" >&2; exit 2)
+	@$(BIN)/sweep report $(call option,--format,$(FORMAT)) $(call option,--to,$(TO)) \
+		-- $(call quote,$(STUDY))
 
 test: $(VENV)/.ready-dev
 	$(BIN)/pytest -n 2 --dist worksteal
@@ -140,6 +146,10 @@ bench-pruning: $(VENV)/.ready-dev
 # Trials a second of 1, 4 and 16 coordinators, and how long a large study takes to resume and to show; no training.
 bench-storage: $(VENV)/.ready-dev
 	$(BIN)/python -m tests.benchmarks.coordinators
+
+# Time and size of a report and of the dashboard's study page, with many trials; in chromium where there is one.
+bench-report: $(VENV)/.ready-dev
+	@$(BIN)/python -m tests.benchmarks.report
 
 # Kills, stops and breaks real sweeps of a tiny model at random moments; about an hour for TIMES=20.
 bench-faults: $(VENV)/.ready-dev

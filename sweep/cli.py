@@ -244,6 +244,24 @@ def export(
 
 
 @app.command()
+def report(
+    study: StudyArgument,
+    storage: options.Storage = DEFAULT_STORAGE,
+    form: Annotated[
+        str, typer.Option("--format", help="html: one file for any browser; md: for a wiki; png: the plots, a folder.")
+    ] = "html",
+    to: Annotated[
+        Path | None, typer.Option("-o", "--to", help="File, for png a folder. Default: in reports/.", metavar="FILE")
+    ] = None,
+    output: options.Output = DEFAULT_OUTPUT,
+) -> None:
+    """Write what a study found, and what it rests on, as one page; also while it runs."""
+    from sweep.report_command import report_command
+
+    report_command(study, storage, form, to, output)
+
+
+@app.command()
 def dashboard(
     storage: options.Storage = DEFAULT_STORAGE,
     host: Annotated[str, typer.Option(help="Address to listen on. The dashboard has no login.")] = "127.0.0.1",

@@ -13,8 +13,6 @@ from rich.console import Console
 
 from spaces.load import list_spaces, load_space
 from spaces.parameter import Choice, Parameter
-from sweep.advice_words import advice_words
-from sweep.audit import audit_words
 from sweep.claims import tally
 from sweep.compare_study import ended_trials
 from sweep.confirm import CONFIRMS
@@ -22,12 +20,10 @@ from sweep.confirm_words import chosen_run
 from sweep.confirm_words import lines as confirmation
 from sweep.design import CONFIRM
 from sweep.errors import SweepError
-from sweep.expanding import expanded_plain, recorded, summarised
 from sweep.export import check_format, export
 from sweep.exports.winner import Winner, choose
-from sweep.failure_words import survived, with_failures
 from sweep.faults import explained
-from sweep.importance import importance_words, importances
+from sweep.findings import read_findings
 from sweep.observations import observe
 from sweep.options import DEFAULT_STORAGE, SweepOptions
 from sweep.results import Results
@@ -36,7 +32,6 @@ from sweep.storage import open_storage, shown
 from sweep.study import IDENTITY, IMPORTED, SOURCE, finished_trials, load_study, start_loss
 from sweep.summary import next_steps, summary
 from sweep.table import table
-from sweep.trial_diagnosis import diagnosis_words
 from sweep.trial_files import study_folder
 from sweep.verdicts import verdict_lines
 
@@ -138,7 +133,7 @@ def compare_command(study_name: str, storage: str, by: str, reference: str, at: 
     if identity is None:
         raise SweepError(f"study {study_name!r} was not made by this program; `make dashboard` shows it")
     results = Results(opened.engine, study_name)
-    ended = ended_trials(results, results.trials(), identity["space"]["resolved"], start_loss(study))
+    ended = ended_trials(results.curves(), results.trials(), identity["space"]["resolved"], start_loss(study))
     runs = observe(ended)
     found = compare(restrict(runs, at), by, reference, unused=len(ended) - len(runs))
     if as_json:
@@ -169,7 +164,7 @@ def export_command(
     results = Results(opened.engine, study_name)
     rows, confirms = results.trials(), study.user_attrs.get(CONFIRMS)
     confirmed = chosen_run(results, rows, confirms) if confirms and number is None else None
-    runs = observe(ended_trials(results, rows, identity["space"]["resolved"], start_loss(study)))
+    runs = observe(ended_trials(results.curves(), rows, identity["space"]["resolved"], start_loss(study)))
     winner = Winner(
         study=study_name,
         row=confirmed or choose(study_name, rows, number),
@@ -185,10 +180,13 @@ def export_command(
 
 def dashboard_command(storage: str, host: str, port: int, output: Path, artifacts: str = "") -> None:
     """Serves optuna-dashboard until it is stopped."""
+    from sweep.board import refresh_all
     from sweep.serve import address, is_private, make_dashboard
 
-    server = make_dashboard(open_storage(storage, create=False), host, port, output, artifacts)
+    opened = open_storage(storage, create=False)
+    server = make_dashboard(opened, host, port, output, artifacts)
     console = Console()
+    refresh_all(opened)
     if not is_private(server):
         told = "the dashboard has no login: whoever reaches it can read, change and delete the studies"
         say(console, [f"warning: {host} can be reached from other machines, and {told}"])
@@ -236,35 +234,12 @@ def _findings(study_name: str, storage: str, most: int | None) -> list[str]:
     opened = open_storage(storage, create=False)
     study = load_study(opened, study_name)
     results = Results(opened.engine, study_name)
-    identity = study.user_attrs.get(IDENTITY)
-    if identity is None:
-        raise SweepError(f"study {study_name!r} was not made by this program; `make dashboard` shows it")
-    breakdowns = results.breakdowns()
-    rows = with_failures(results.trials(), breakdowns)
-    spent, saved = results.rows_spent_and_saved()
-    source = study.user_attrs.get(SOURCE)  # an imported study has none
-    grown = recorded(study)
-    space = expanded_plain(identity["space"]["resolved"], grown)
-    space |= {"scaled": (identity.get("scaling") or {}).get("told", ""), "grown": summarised(grown)}
-    if source:
-        space |= {"asked": source.get("space", space["name"]), "expand": source.get("expand", False)}
-    runs = observe(ended_trials(results, rows, identity["space"]["resolved"], start_loss(study)))
-    findings = verdict_lines(runs)
-    mattered = importance_words(importances(runs))
-    if mattered:
-        findings.append(("importance", f"{mattered} (PED-ANOVA over {len(runs)} trials)"))
-    for label, told in (
-        ("curves", diagnosis_words(results.diagnoses())),
-        ("advice", advice_words(study.get_trials(deepcopy=False))),
-        ("faults", survived(breakdowns)),
-    ):
-        if told:
-            findings.append((label, told))
-    found = summary(rows, space, spent, saved, findings, audit_words(study.get_trials(deepcopy=False)))
+    read = read_findings(study, results)
+    told = summary(read.head, read.facts)
     confirms = study.user_attrs.get(CONFIRMS)
     if confirms is not None:
-        found = confirmation(results, rows, confirms)  # the best of its runs is none of its findings
-    return [*table(rows, most), "", *found] if rows else found
+        told = confirmation(results, read.rows, confirms)  # the best of its runs is none of its findings
+    return [*table(read.rows, most), "", *told] if read.rows else told
 
 
 def _range(parameter: Parameter) -> str:

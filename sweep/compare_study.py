@@ -8,7 +8,6 @@ from typing import Any
 from sweep.comparison import Comparison, Level
 from sweep.observations import Ended, Value
 from sweep.progress import format_learning_rate
-from sweep.results import Results
 from trials.curve import LearningCurve
 from trials.schedule import learning_progress, report_steps
 
@@ -16,23 +15,26 @@ HEADING = ("level", "trials", "pruned", "best", "at lr", "median", "effect [95 %
 
 
 def ended_trials(
-    results: Results, rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any], start: float | None = None
+    curves: Mapping[int, LearningCurve],
+    rows: Sequence[Mapping[str, Any]],
+    space: Mapping[str, Any],
+    start: float | None = None,
 ) -> list[Ended]:
     """The finished trials of a study, with the knobs that its space searched and their curves.
 
     Fixed knobs are equal for all, and derived ones follow from the searched: to hold those is to hold all.
 
     Args:
-        results: Where curves are.
+        curves: Each trial's, by its number.
         rows: Rows of `sweep_trials`.
         space: The study's space as plain data (`SearchSpace.to_dict`).
         start: The loss before training, in nats per token, where it is known.
     """
-    found, curves = [], results.curves()
+    found = []
     for row in rows:
         if row["state"] not in ("complete", "pruned"):
             continue
-        curve = curves.get(row["trial_number"]) or LearningCurve()
+        curve = curves.get(row["trial_number"], LearningCurve())
         losses = curve.eval_losses
         best = curve.best
         value = row["value"] if row["value"] is not None else None if best is None else best.eval_loss
@@ -67,7 +69,7 @@ def words(comparison: Comparison, study: str) -> list[str]:
     """A comparison as a table and notes."""
     held = ", ".join(comparison.held) or "nothing else varied"
     lines = [f"{study} by {comparison.by}, against {comparison.reference}; held fixed: {held}", ""]
-    cells = [HEADING, *(_cells(level, comparison.method) for level in comparison.levels)]
+    cells = [HEADING, *(level_cells(level, comparison.method) for level in comparison.levels)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEADING) - 1)]
     for line in cells:
         padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
@@ -75,7 +77,8 @@ def words(comparison: Comparison, study: str) -> list[str]:
     return [*lines, "", *comparison.notes]
 
 
-def _cells(level: Level, method: str) -> tuple[str, ...]:
+def level_cells(level: Level, method: str) -> tuple[str, ...]:
+    """A level's line under `HEADING`."""
     effect, verdict = level.effect, level.verdict
     told = "-"
     if effect is not None:

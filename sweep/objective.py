@@ -68,6 +68,7 @@ class Session:
         memory: What is known of the device's.
         shared: Where other machines find the trials' states and adapters; None without a store that they reach.
         lost: Trials of this process that another machine has now.
+        show: Called after a trial has ended, to keep up to date what the dashboard shows of the study.
         stopping: Set when no trial should begin or be tried again.
         afterwards: Does what no next trial should wait for.
     """
@@ -85,6 +86,7 @@ class Session:
     memory: Memory = field(default_factory=Memory)
     shared: SharedTrials | None = None
     lost: set[int] = field(default_factory=set)
+    show: Callable[[], None] | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
     afterwards: Afterwards = field(default_factory=Afterwards)
 
@@ -352,6 +354,8 @@ def clean_up(session: Session) -> Callable[[optuna.Study, FrozenTrial], None]:
         number = trial.system_attrs.get("failed_trial", trial.number)
         folder = trial_folder(session.output, study.study_name, number)
         session.afterwards.do(lambda: _delete(session, study, folder))
+        if session.show is not None:
+            session.afterwards.do(session.show)
 
     return delete
 

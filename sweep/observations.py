@@ -1,6 +1,7 @@
 """What a comparison looks at: each finished trial's knobs and loss, and, where it was pruned, where it was heading."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -93,20 +94,20 @@ def _calibration(trials: Sequence[Ended]) -> tuple[float, float]:
     the origin from the expected changes to those that came, each weighed by its projection's error, since some cuts
     are early and some late. (1, 1) with too few complete curves.
     """
-    cuts = [len(trial.losses) for trial in trials if trial.pruned]
+    cuts = Counter(len(trial.losses) for trial in trials if trial.pruned)
     complete = [trial for trial in trials if not trial.pruned and trial.losses]
     if len(complete) < LEAST_CURVES or not cuts:
         return 1.0, 1.0
     expected, came = [], []  # in standard deviations
     for trial in complete:
-        for cut in cuts:
+        for cut, times in cuts.items():  # many are pruned at the same few reports
             if cut >= len(trial.losses):
                 continue
             end, last = trial.heading(cut), trial.losses[cut - 1]
             error = max(end.error, TIE)
             if math.isfinite(error) and math.isfinite(last):
-                expected.append((end.loss - last) / error)
-                came.append((trial.value - last) / error)
+                expected += [(end.loss - last) / error] * times
+                came += [(trial.value - last) / error] * times
     total = sum(change**2 for change in expected)
     if not total:
         return 1.0, 1.0

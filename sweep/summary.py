@@ -14,15 +14,20 @@ Fact = tuple[str, str]  # a label, and what is said of it; further lines of it b
 LABEL_WIDTH = 14  # of labels, where none is longer
 
 
-def summary(
+def summary(head: str, facts: Sequence[Fact]) -> list[str]:
+    """What `found` says, as lines."""
+    return [head, *_aligned(facts)]
+
+
+def found(
     rows: Sequence[Mapping[str, Any]],
     space: Mapping[str, Any],
     rows_spent: int,
     rows_saved: int,
     findings: Sequence[Fact] = (),
     audit: str = "",
-) -> list[str]:
-    """The findings of a study.
+) -> tuple[str, list[Fact]]:
+    """The findings of a study: the best trial in a sentence, and what else there is to say.
 
     Args:
         rows: Rows of `sweep_trials`.
@@ -37,11 +42,11 @@ def summary(
     ended = [row for row in rows if row["state"] in ("complete", "pruned")]
     complete = [row for row in ranked(rows) if row["state"] == "complete" and row["value"] is not None]
     if not complete:
-        return [f"No trial of {len(ended)} is complete yet." if ended else "No trial has finished yet."]
+        return f"No trial of {len(ended)} is complete yet." if ended else "No trial has finished yet.", []
     best = complete[0]
     facts = _start_line(rows, space, best)
     facts += [("learning rates", space["scaled"])] if space.get("scaled") else []
-    facts += findings
+    facts += list(findings)
     facts += _edge_lines([row for row in ranked(ended) if row["value"] is not None], space)
     facts += _pruning_line(ended, rows_spent, rows_saved)
     facts += [("audit", audit)] if audit else []
@@ -50,7 +55,7 @@ def summary(
         numbers = ", ".join(str(row["trial_number"]) for row in failed[:5])
         facts.append(("failures", f"{len(failed)} of {len(rows)} trials (trial {numbers}): {failed[-1]['reason']}"))
     head = f"Best of {len(ended)}: {setting_words(best)}: evaluation loss {best['value']:.{digits(best)}f}."
-    return [head, *_aligned(facts)]
+    return head, facts
 
 
 def next_steps(

@@ -14,6 +14,7 @@ from sweep.advisor import make_advisor
 from sweep.artifacts import Artifacts
 from sweep.asked import Asked, Prepared, check, make_design, worker_setup
 from sweep.batch_split import batch_limit, batch_notes
+from sweep.board import Board
 from sweep.checks import faults
 from sweep.claims import tally
 from sweep.data_checks import data_checks
@@ -148,6 +149,7 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, database: byte
     with make_progress(console, launcher.slots) as progress:
         storage.patience.say = progress.say
         artifacts = Artifacts(options.output, options.artifacts, progress.say)
+        board = Board(study, storage)
         shared = share(artifacts, study, results, options.keep_adapters)
         session = Session(
             plan=plan,
@@ -161,6 +163,7 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, database: byte
             audit=options.audit,
             memory=memory,
             shared=shared,
+            show=board.moved,
         )
         with stop_on_signals(session, storage.patience.end):
             try:
@@ -174,6 +177,7 @@ def _run(options: SweepOptions, asked: Asked, launcher: Launcher, database: byte
             finally:
                 launcher.close()
             saved = put_back_own(study)
+            board.finish()
     return _outcome(study, session, len(saved))
 
 

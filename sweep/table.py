@@ -29,7 +29,7 @@ def table(rows: Sequence[Mapping[str, Any]], most: int | None = None) -> list[st
     """
     best_first = ranked(rows)
     shown = best_first if most is None else best_first[:most]
-    cells = [COLUMNS, *(_cells(place, row) for place, row in enumerate(shown, start=1))]
+    cells = [COLUMNS, *table_cells(shown)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS) - 1)]
     lines = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]).rstrip()
@@ -37,6 +37,11 @@ def table(rows: Sequence[Mapping[str, Any]], most: int | None = None) -> list[st
     ]
     hidden = len(best_first) - len(shown)
     return lines + ([f"… and {hidden} more: `sweep show` lists them all"] if hidden else [])
+
+
+def table_cells(best_first: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """The cells of the ranked table under `COLUMNS`."""
+    return [_cells(place, row) for place, row in enumerate(best_first, start=1)]
 
 
 def settings(row: Mapping[str, Any]) -> tuple[str, str, str, str]:

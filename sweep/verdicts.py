@@ -12,18 +12,33 @@ QUESTIONS = ("alpha_ratio", "lora_target", "lora_rank")
 
 
 def verdict_lines(runs: Sequence[Observation]) -> list[tuple[str, str]]:
-    """For each knob of `QUESTIONS` that varied, what each level is against the reference: a label and a text.
+    """For each knob of `QUESTIONS` that varied, what each level is against the reference: a label and a text."""
+    return lines(comparisons(runs))
 
-    A level without a verdict is left out: `sweep compare` says why it has none.
+
+def comparisons(runs: Sequence[Observation], unused: int = 0) -> list[Comparison]:
+    """The knobs of `QUESTIONS` that varied, each compared by itself.
+
+    Args:
+        runs: Finished trials.
+        unused: Pruned trials that told too little to be among them.
     """
     found = []
     for knob in QUESTIONS:
         if len({run.knobs.get(knob) for run in runs if knob in run.knobs}) > 1:
             try:
-                found += _lines(compare(runs, knob))
+                found.append(compare(runs, knob, unused=unused))
             except SweepError:
                 continue  # nothing to compare after all: `sweep compare` says what is missing
     return found
+
+
+def lines(compared: Sequence[Comparison]) -> list[tuple[str, str]]:
+    """What each level is against the reference: a label and a text.
+
+    A level without a verdict is left out: `sweep compare` says why it has none.
+    """
+    return [line for comparison in compared for line in _lines(comparison)]
 
 
 def _lines(comparison: Comparison) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from hashlib import sha256
 import hypothesis
 import pytest
 
+from tests.browser import chromium
 from tests.postgres import Postgres, bin_folder
 
 # A limit in time would fail on a machine that is busy with something else.
@@ -12,11 +13,15 @@ hypothesis.settings.load_profile("lora-sweep")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what needs a PostgreSQL where none is installed."""
+    """Skips what needs a PostgreSQL or a browser where none is installed."""
     if bin_folder() is None:
         for item in items:
             if item.get_closest_marker("postgres"):
                 item.add_marker(pytest.mark.skip(reason="no initdb here: apt-get install postgresql"))
+    if chromium() is None:
+        for item in items:
+            if item.get_closest_marker("browser"):
+                item.add_marker(pytest.mark.skip(reason="no chromium here: apt-get install chromium"))
 
 
 @pytest.fixture(scope="session")

@@ -180,5 +180,5 @@ def test_all_of_it_goes_through_a_study(storage: SweepStorage) -> None:
         name = study_name(table)
         import_table(storage, name, table)
         results = Results(storage.engine, name)
-        runs = observe(ended_trials(results, results.trials(), identity(table)["space"]["resolved"]))
+        runs = observe(ended_trials(results.curves(), results.trials(), identity(table)["space"]["resolved"]))
         assert compare(runs, "lora_rank") == compare(of_model(model), "lora_rank")

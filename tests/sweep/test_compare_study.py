@@ -35,7 +35,7 @@ def test_a_studys_trials_come_with_what_its_space_searched(tmp_path: Path) -> No
     sweep = FakeSweep(tmp_path, curve(3.0, 2.5, 2.2, 2.1, 2.0), curve(3.5, 3.4, 3.39, 3.39, 3.39))
     sweep.play()
     rows, space = sweep.results.trials(), sweep.study.user_attrs[IDENTITY]["space"]["resolved"]
-    first, second = ended_trials(sweep.results, rows, space, start=4.0)
+    first, second = ended_trials(sweep.results.curves(), rows, space, start=4.0)
     assert first.knobs.keys() == {"learning_rate", "lora_rank", "alpha_ratio"}
     assert (first.losses, first.value, first.start, first.pruned) == ([3.0, 2.5, 2.2, 2.1, 2.0], 2.0, 4.0, False)
     # A pruned trial's progress is that of the whole run too: cosine over ten steps, evaluated after every second.
@@ -51,14 +51,17 @@ def test_a_failed_trial_is_no_observation(tmp_path: Path) -> None:
     sweep = FakeSweep(tmp_path, curve(3.0, 2.0))
     sweep.play()
     (row,) = sweep.results.trials()
-    assert ended_trials(sweep.results, [{**row, "state": "failed"}, {**row, "state": "running"}], {"search": {}}) == []
+    assert (
+        ended_trials(sweep.results.curves(), [{**row, "state": "failed"}, {**row, "state": "running"}], {"search": {}})
+        == []
+    )
 
 
 def test_a_run_that_was_made_elsewhere_has_no_curve(storage: SweepStorage) -> None:
     table = read_table(GRID, where=["model=Qwen/Qwen3-8B"])
     import_table(storage, "grid", table)
     results = Results(storage.engine, "grid")
-    found = ended_trials(results, results.trials(), identity(table)["space"]["resolved"])
+    found = ended_trials(results.curves(), results.trials(), identity(table)["space"]["resolved"])
     assert len(found) == len(table.losses)
     assert all((trial.losses, trial.progress, trial.start) == ([], [], None) for trial in found)
 

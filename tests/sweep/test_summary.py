@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sweep.edges import edges
-from sweep.summary import next_steps, summary, target_words
+from sweep.summary import found, next_steps, summary, target_words
 from tests.sweep.fakes import SPACE, make_space, trial_row
 
 SPACE_PLAIN = make_space(SPACE).to_dict()
@@ -79,7 +79,7 @@ def test_an_absent_knob_of_a_worse_trial_is_passed_over() -> None:
 
 
 def findings(*rows: dict[str, Any], of: dict[str, Any] | None = None, spent: int = 600, saved: int = 400) -> list[str]:
-    return summary(rows, of or SPACE_PLAIN, spent, saved)
+    return summary(*found(rows, of or SPACE_PLAIN, spent, saved))
 
 
 def test_the_first_line_is_the_best_trial() -> None:
