@@ -93,7 +93,8 @@ def claim(study: optuna.Study, total: int, *, draw: bool = True) -> optuna.Trial
             return None
         trial_id = there.saved[0] if there.saved else there.fresh
         if trial_id is not None:
-            set_state(session, trial_id, TrialState.RUNNING)
+            if not set_state(session, trial_id, TrialState.RUNNING):
+                return None
         elif draw:
             trial_id = int(storage._get_prepared_new_trial(study._study_id, None, session).trial_id)
         else:
@@ -219,10 +220,14 @@ def _trial(study: optuna.Study, trial_id: int | None) -> optuna.Trial | None:
 
 
 def _tally(session: Session, study_id: int) -> Tally:
+    """Counts by several statements, in the order in which a trial moves: running, waiting again, finished.
+
+    Trials end without asking anybody. One that does between two statements is then counted twice, so that too few are
+    begun until the next look; the other way round it would be missed, and one too many begun.
+    """
     trials, attribute = TrialModel, TrialUserAttributeModel
     of_study = trials.study_id == study_id
     by_state = sa.select(trials.state, sa.func.count()).where(of_study).group_by(trials.state)
-    counts: dict[TrialState, int] = {row[0]: row[1] for row in session.execute(by_state)}
     ended = (TrialState.COMPLETE, TrialState.PRUNED)
     untrained = sa.select(sa.func.count()).join(attribute, attribute.trial_id == trials.trial_id)
     untrained = untrained.select_from(trials).where(of_study, trials.state.in_(ended), attribute.key == INFEASIBLE)
@@ -241,10 +246,13 @@ def _tally(session: Session, study_id: int) -> Tally:
         .order_by(trials.trial_id)
     )
     is_begun = sa.exists().where(owner.trial_id == trials.trial_id, owner.key == OWNER)
-    begun_waiting, owners = session.execute(begun).all(), session.scalars(running).all()
     fresh = sa.select(sa.func.min(trials.trial_id)).where(waits, ~is_begun)
+    owners = session.scalars(running).all()
+    begun_waiting = session.execute(begun).all()
+    not_trained = session.scalar(untrained) or 0
+    counts: dict[TrialState, int] = {row[0]: row[1] for row in session.execute(by_state)}
     return Tally(
-        finished=sum(counts.get(state, 0) for state in ended) - (session.scalar(untrained) or 0),
+        finished=sum(counts.get(state, 0) for state in ended) - not_trained,
         running=len(owners),
         elsewhere=sum(not is_this_process(json.loads(told)) for told in owners),
         parked=sum(told == json.dumps(True) for _, told in begun_waiting),

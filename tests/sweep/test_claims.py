@@ -190,6 +190,37 @@ def test_what_takes_machines_down_is_left_failed_at_last(study: optuna.Study) ->
     assert states(study) == [FAIL, FAIL, FAIL, RUNNING]
 
 
+@pytest.mark.parametrize("end", [COMPLETE, PRUNED, "parked", "untrained"])
+@pytest.mark.parametrize("statement", range(1, 5))
+def test_a_trial_that_ends_while_it_is_counted_is_not_missed(
+    url: str, study: optuna.Study, statement: int, end: TrialState | str
+) -> None:
+    """Else one too many would be begun."""
+    begin(study)
+    settled = begin(study)
+    other = optuna.load_study(study_name="demo", storage=open_storage(url, create=False))
+    seen = list[str]()
+
+    def ends(*given: Any) -> None:
+        seen.append(given[2])
+        if len(seen) != statement:
+            return
+        if end == "parked":
+            other._storage.set_trial_user_attr(settled._trial_id, PARKED, True)
+            put_back(other, settled)
+            return
+        if end == "untrained":
+            other._storage.set_trial_user_attr(settled._trial_id, INFEASIBLE, "breaks a constraint")
+        state = end if isinstance(end, TrialState) else PRUNED
+        backend(other).set_trial_state_values(settled._trial_id, state, [1.0] if state == COMPLETE else None)
+
+    sa.event.listen(backend(study).engine, "after_cursor_execute", ends)
+    there = tally(study)
+    sa.event.remove(backend(study).engine, "after_cursor_execute", ends)
+    assert len(seen) >= statement
+    assert there.finished + there.running + there.parked >= (1 if end == "untrained" else 2)
+
+
 def test_a_study_is_made_once(storage: SweepStorage, study: optuna.Study) -> None:
     with pytest.raises(DuplicatedStudyError):
         storage.add_study("demo", "loss", {}, [])
