@@ -7,6 +7,7 @@ long as the sweep runs, on loopback.
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,9 @@ SETTINGS = {"cpus": "1"}
 TELLING, ANSWERING = "telling", "answering"
 # Seconds that a worker has for being gone once it is killed.
 GRACE_SECONDS = 10.0
+# Seconds in which Ray learns what has become of an actor that cannot be reached, since it looks after its nodes; and
+# between two questions.
+CERTAIN_SECONDS, ASK_SECONDS = 60.0, 1.0
 
 
 class RayWorker(Worker):
@@ -77,8 +81,22 @@ class RayWorker(Worker):
                 if self.arrived is answer:
                     self._heard(self.arrived)
         except self._ray.exceptions.RayError as error:
-            died = self._death(error)
+            died = self._death(self._certain(error))
         self._lose(died)
+
+    def _certain(self, error: Exception) -> Exception:
+        """Ray's last word: of an actor on a node that is gone it first says that it cannot be reached for now."""
+        deadline = time.monotonic() + CERTAIN_SECONDS
+        unreachable = isinstance(error, self._ray.exceptions.ActorUnavailableError)
+        while unreachable and not self._closing and time.monotonic() < deadline:
+            try:
+                self._ray.get(self._actor.__ray_ready__.remote(), timeout=GRACE_SECONDS)
+            except self._ray.exceptions.ActorDiedError as died:
+                return died  # type: ignore[no-any-return]
+            except self._ray.exceptions.RayError:
+                pass
+            time.sleep(ASK_SECONDS)
+        return error
 
     def _death(self, error: Exception) -> WorkerDied:
         """What is told of an actor that Ray has lost; where its node is gone, or took it back, Ray says so."""

@@ -243,33 +243,63 @@ def test_the_end_of_a_job_has_its_class(
     assert "its last words" in died.value.detail
 
 
+class RayError(Exception):
+    """What Ray's errors have in common."""
+
+
+class Died(RayError):
+    """Of an actor that is dead."""
+
+
+class Unavailable(RayError):
+    """Of one that cannot be reached."""
+
+
+class Actor:
+    """One that is lost, of which Ray says one thing after the other."""
+
+    def __init__(self, said: list[RayError]) -> None:
+        self.tell = self.answers = self.__ray_ready__ = self
+        self._said = said
+
+    def options(self, **_: object) -> "Actor":
+        return self
+
+    def remote(self, *_: object) -> "Actor":
+        return self
+
+    def __iter__(self) -> Iterator[object]:
+        yield self.get()
+
+    def get(self) -> object:
+        raise self._said.pop(0) if len(self._said) > 1 else self._said[0]
+
+
+NODE = Died("The actor died unexpectedly.\nThe actor died because its node has died. Node Id: 1f.")
+PROCESS = Died("The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR.")
+AWAY = Unavailable("The actor is unavailable: Socket closed.")
+
+
 @pytest.mark.parametrize(
     ("said", "failure"),
     [
-        ("The actor died because its node has died. Node Id: 1f", FailureClass.PREEMPTED),
-        ("The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR", FailureClass.UNKNOWN),
+        ([NODE], FailureClass.PREEMPTED),
+        ([AWAY, AWAY, NODE], FailureClass.PREEMPTED),
+        ([PROCESS], FailureClass.UNKNOWN),
+        ([AWAY, PROCESS], FailureClass.UNKNOWN),
+        ([AWAY], FailureClass.UNKNOWN),
     ],
 )
-def test_the_end_of_an_actor_has_its_class(said: str, failure: FailureClass) -> None:
-    class Lost(Exception):
-        pass
-
-    class Actor:
-        def __init__(self) -> None:
-            self.tell = self.answers = self
-
-        def options(self, **_: object) -> "Actor":
-            return self
-
-        def remote(self, *_: object) -> Iterator[object]:
-            raise_when_read = (Lost(f"The actor died unexpectedly.\n{said}.") for _ in range(1))
-            return map(_raise, raise_when_read)
-
-    def _raise(error: Exception) -> None:
-        raise error
-
-    hosted = SimpleNamespace(remote=lambda place, number: Actor())
-    fake = SimpleNamespace(exceptions=SimpleNamespace(RayError=Lost), remote=lambda **_: lambda actor: hosted)
+def test_the_end_of_an_actor_has_its_class(
+    said: list[RayError], failure: FailureClass, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "ASK_SECONDS", 0.01)
+    monkeypatch.setattr(ray, "CERTAIN_SECONDS", 0.1 if said == [AWAY] else 60.0)
+    errors = SimpleNamespace(RayError=RayError, ActorDiedError=Died, ActorUnavailableError=Unavailable)
+    hosted = SimpleNamespace(remote=lambda place, number: Actor(list(said)))
+    fake = SimpleNamespace(
+        exceptions=errors, remote=lambda **_: lambda actor: hosted, get=lambda reference, timeout: reference.get()
+    )
     worker = ray.RayWorker(fake, 3, Slot((), 1), SETUP, Place(Path(), Path(), 0, 1), lambda arrived: None)
     with pytest.raises(WorkerDied, match="ray worker 3 died") as died:
         worker.ready()
