@@ -11,7 +11,8 @@
 #   make bench [PART=tiny|default] [ROWS=chats|blocks] [REPEATS=3] [PRUNING=off|on|both] [CORES=1]
 #   make test | lint | audit | fuzz [EXAMPLES=5000] | check-exports | bench-throughput | bench-coordinator |
 #   bench-cpu-workers | bench-compare | bench-trends | bench-expansion | bench-advice | bench-diagnosis |
-#   bench-pruning [PART=] | bench-report | bench-storage | bench-faults [TIMES=] | test-outages | soak [MINUTES=] | clean
+#   bench-pruning [PART=] | bench-report | bench-storage | bench-faults [TIMES=] | test-outages | test-ray |
+#   soak [MINUTES=] | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -56,10 +57,10 @@ export STORAGE
 DRIVER = $(if $(filter postgres%,$(STORAGE)),$(VENV)/.ready-postgres)
 
 .PHONY: help sweep sanity dashboard report bench-report test lint audit fuzz check-exports bench bench-throughput bench-coordinator bench-cpu-workers bench-compare bench-trends \
-	bench-expansion bench-advice bench-diagnosis bench-pruning bench-storage bench-faults test-outages soak clean
+	bench-expansion bench-advice bench-diagnosis bench-pruning bench-storage bench-faults test-outages test-ray soak clean
 
 help:
-	@sed -n 's/^# \{0,1\}//;2,14p' Makefile
+	@sed -n 's/^# \{0,1\}//;2,15p' Makefile
 
 sweep: $(VENV)/.ready $(DRIVER)
 	@$(if $(SPACE),,echo "make sweep needs a space: make sweep SPACE=sft_lora" >&2; exit 2)
@@ -77,7 +78,11 @@ report: $(VENV)/.ready $(DRIVER)
 		-- $(call quote,$(STUDY))
 
 test: $(VENV)/.ready-dev
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 2 --dist worksteal -m 'not ray'
+
+# A Ray cluster of several nodes on this machine, one of which is killed: minutes, and more cores than two.
+test-ray: $(VENV)/.ready-dev
+	$(BIN)/pytest -m ray
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .

@@ -42,6 +42,9 @@ def commands(driver: Driver) -> dict[str, list[str]]:
         "diagnose": ["diagnose", "s/1"],
         "export": ["export", "s"],
         "dashboard": ["dashboard", "--port", "0"],
+        "report": ["report", "s"],
+        "pack": ["pack", "s"],
+        "unpack": ["unpack", str(driver.folder / "none.tar")],  # whose bundle is looked for first
     }
 
 
@@ -93,7 +96,7 @@ def test_no_command_tells_a_password(
     for name, storage in calls:
         status, output = call(driver.folder, monkeypatch, capfd, *tried[name], "--storage", storage)
         assert status == 2, output
-        assert "STORAGE postgresql+psycopg://" in output
+        assert "STORAGE postgresql+psycopg://" in output or name == "unpack"
         _check(driver, output)
 
 
