@@ -11,7 +11,7 @@
 #   make bench [PART=tiny|default] [ROWS=chats|blocks] [REPEATS=3] [PRUNING=off|on|both] [CORES=1]
 #   make test | lint | audit | fuzz [EXAMPLES=5000] | check-exports | bench-throughput | bench-coordinator |
 #   bench-cpu-workers | bench-compare | bench-trends | bench-expansion | bench-advice | bench-diagnosis |
-#   bench-pruning [PART=] | bench-report | bench-storage | bench-faults [TIMES=] | test-outages | test-ray |
+#   bench-pruning [PART=] | bench-report | bench-storage | bench-faults [TIMES=] | test-outages | test-faults |
 #   soak [MINUTES=] | clean
 
 PYTHON ?= python3
@@ -57,7 +57,7 @@ export STORAGE
 DRIVER = $(if $(filter postgres%,$(STORAGE)),$(VENV)/.ready-postgres)
 
 .PHONY: help sweep sanity dashboard report bench-report test lint audit fuzz check-exports bench bench-throughput bench-coordinator bench-cpu-workers bench-compare bench-trends \
-	bench-expansion bench-advice bench-diagnosis bench-pruning bench-storage bench-faults test-outages test-ray soak clean
+	bench-expansion bench-advice bench-diagnosis bench-pruning bench-storage bench-faults test-outages test-faults soak clean
 
 help:
 	@sed -n 's/^# \{0,1\}//;2,15p' Makefile
@@ -77,12 +77,15 @@ report: $(VENV)/.ready $(DRIVER)
 	@$(BIN)/sweep report $(call option,--format,$(FORMAT)) $(call option,--to,$(TO)) \
 		-- $(call quote,$(STUDY))
 
-test: $(VENV)/.ready-dev
-	$(BIN)/pytest -n 2 --dist worksteal -m 'not ray'
+# Machines that die, disks that fill, servers that go away, clusters that lose a node: they take minutes, and need a
+# machine of their own.
+FAULT_TESTS = $(patsubst %,tests/end_to_end/test_%.py,process_faults file_faults machines outages shared_artifacts moved ray slurm)
 
-# A Ray cluster of several nodes on this machine, one of which is killed: minutes, and more cores than two.
-test-ray: $(VENV)/.ready-dev
-	$(BIN)/pytest -m ray
+test: $(VENV)/.ready-dev
+	$(BIN)/pytest -n 2 --dist worksteal $(addprefix --ignore=,$(FAULT_TESTS))
+
+test-faults: $(VENV)/.ready-dev
+	$(BIN)/pytest $(FAULT_TESTS)
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
